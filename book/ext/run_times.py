@@ -1,0 +1,104 @@
+"""Sphinx directive ``{run-times}``: each chapter's run time and memory, as last measured.
+
+Nothing in the table is typed by hand: it is read from ``src/qlearn/results/chapters.json`` while
+the site is built. A missing or damaged file is an error of the build.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from sphinx.application import Sphinx
+
+RESULTS = Path(__file__).parents[2] / "src" / "qlearn" / "results" / "chapters.json"
+HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")
+LIMIT_SECONDS = 90
+LIMIT_BYTES = 1_600_000_000
+FIELDS = {"notebook": str, "title": str, "seconds": int | float, "memory_bytes": int}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The measured chapters and how they were measured.
+
+    Returns:
+        ``chapters``: a list of ``notebook``, ``title``, ``seconds``, ``memory_bytes`` (the peak of
+        the kernel's resident memory); ``provenance``: command, commit, date, CPU, versions.
+
+    Raises:
+        ValueError: where the file is missing, is no JSON, or lacks a field.
+    """
+    remedy = "measure the chapters again with `make notebooks`"
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        chapters = results["chapters"]
+        wrong = [
+            f"{chapter.get('notebook', '?')}: {field}"
+            for chapter in chapters
+            for field, kind in FIELDS.items()
+            if not isinstance(chapter.get(field), kind)
+        ]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} cannot be read ({error!r}); {remedy}") from error
+    if wrong or not chapters:
+        raise ValueError(f"{path.name} lacks {', '.join(wrong) or 'all chapters'}; {remedy}")
+    return results
+
+
+def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One line a chapter, in the order of the notebooks; memory in GB = 1e9 bytes."""
+    return [
+        (
+            chapter["title"],
+            f"{chapter['seconds']:.0f}",
+            str(LIMIT_SECONDS),
+            f"{chapter['memory_bytes'] / 1e9:.2f}",
+            f"{LIMIT_BYTES / 1e9:.1f}",
+        )
+        for chapter in sorted(results["chapters"], key=lambda chapter: chapter["notebook"])
+    ]
+
+
+def sentence(results: dict[str, Any]) -> str:
+    """How the figures came about, as recorded: date, CPU, commit and command."""
+    known = results.get("provenance", {})
+    parts = [
+        f"{name}: {known[name]}" for name in ("date", "cpu", "commit", "command") if known.get(name)
+    ]
+    return f"As measured. {'; '.join(parts)}." if parts else ""
+
+
+def table(lines: list[tuple[str, ...]]) -> nodes.table:
+    """A docutils table with a heading row; every column but the first is a number."""
+    group = nodes.tgroup(cols=len(HEADINGS))
+    group += [nodes.colspec(colwidth=40 if k == 0 else 15) for k in range(len(HEADINGS))]
+    group += nodes.thead("", _row(HEADINGS))
+    group += nodes.tbody("", *(_row(line) for line in lines))
+    return nodes.table("", group, classes=["colwidths-auto"])
+
+
+def _row(cells: tuple[str, ...]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+
+
+class RunTimes(Directive):
+    """``{run-times}`` takes no argument and no content."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table, and the sentence that says how it was measured."""
+        self.state.document.settings.env.note_dependency(str(RESULTS))
+        try:
+            results = read(RESULTS)
+        except ValueError as error:
+            raise self.error(str(error)) from error
+        made = [table(rows(results))]
+        return [*made, nodes.paragraph(text=sentence(results))] if sentence(results) else made
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("run-times", RunTimes)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

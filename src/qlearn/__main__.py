@@ -1,0 +1,8 @@
+"""`python -m qlearn setup|book|test|lab|notebooks|bench`: the Makefile's targets, anywhere."""
+
+import sys
+
+from qlearn.tasks import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
