@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from qlearn.fetch import Artifact, Member, fetch, hub_failure
+from qlearn.fetch import Artifact, Member, fetch
+from qlearn.fetch_errors import hub_failure
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

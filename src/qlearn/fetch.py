@@ -19,9 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 from filelock import FileLock, Timeout
+
+from qlearn.fetch_errors import explain
 
 LOCK_SECONDS = 900
 # Settings of pip that would contradict the options given here.
@@ -116,13 +118,21 @@ def is_intact(path: Path, expected: str) -> bool:
         return False
 
 
-def check_disk(folder: Path, needed: int, purpose: str) -> None:
-    """Raise an OSError where a folder's disk has less than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
+def check_disk(folder: Path, needed: int, purpose: str, variable: str = "QLEARN_CACHE") -> None:
+    """Raise an OSError where a folder's disk has less than `needed` bytes free.
+
+    Args:
+        folder: where the files will lie; it need not exist yet.
+        needed: in bytes.
+        purpose: what they are needed for, in words.
+        variable: the environment variable that moves the folder elsewhere.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise OSError(
             f"{purpose} needs {needed / 1e9:.2f} GB of free disk, {free / 1e9:.2f} GB are free at "
-            f"{folder}; free some space, or set QLEARN_CACHE to a folder on another disk"
+            f"{folder}; free some space, or set {variable} to a folder on another disk"
         )
 
 
@@ -213,8 +223,12 @@ def copy_member(archive: Path | BinaryIO, path: Sequence[str], target: Path) -> 
             with zipfile.ZipFile(archive) as outer, outer.open(path[0]) as stream:
                 _copy(stream, path[1:], target)
             return
-        named = {"name": archive} if isinstance(archive, Path) else {"fileobj": archive}
-        with tarfile.open(**named) as outer_tar:  # type: ignore[call-overload]
+        if isinstance(archive, Path):
+            opened = tarfile.open(archive)  # noqa: SIM115 (closed below)
+        else:
+            archive.seek(0)  # is_zipfile has read it
+            opened = tarfile.open(fileobj=archive)  # noqa: SIM115
+        with opened as outer_tar:
             inner = outer_tar.extractfile(path[0])
             if inner is None:
                 raise KeyError(path[0])
@@ -224,9 +238,8 @@ def copy_member(archive: Path | BinaryIO, path: Sequence[str], target: Path) -> 
         raise OSError(f"can't take {path[0]!r} out of {archive}: {error}") from error
 
 
-def _copy(stream: object, rest: Sequence[str], target: Path) -> None:
+def _copy(stream: IO[bytes], rest: Sequence[str], target: Path) -> None:
     """Write a stream to a file; where names are left, it is an archive to look into."""
-    assert hasattr(stream, "read")
     if rest:
         copy_member(io.BytesIO(stream.read()), rest, target)
         return
@@ -250,51 +263,11 @@ def _download(artifact: Artifact, temporary: Path) -> Path:
     command += [form, artifact.package, "--requirement", str(requirement), "--dest", str(folder)]
     variables = {name: text for name, text in os.environ.items() if name not in _PIP_CONFLICTS}
     variables.setdefault("PIP_RETRIES", "2")  # offline is then known in two seconds
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        command, env=variables, capture_output=True, text=True, errors="replace", check=False
+    )
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     if done.returncode or not files:
-        raise OSError(explain(artifact, done.stdout + done.stderr))
+        wanted = f"{artifact.package}=={artifact.version}"
+        raise OSError(explain(artifact.title, wanted, cache_folder(), done.stdout + done.stderr))
     return files[0]
-
-
-def explain(artifact: Artifact, output: str) -> str:
-    """Put a failed download in one line: what is missing, from where, and the remedy."""
-    if "No module named pip" in output:
-        cause, remedy = "this Python has no pip", "run `python -m ensurepip --upgrade`"
-    elif "DO NOT MATCH THE HASHES" in output:
-        cause = "the file offered there is not the pinned one"
-        remedy = "run `python -m pip cache purge`, and check the mirror or proxy in use"
-    elif "No space left" in output or "Errno 28" in output:
-        cause, remedy = "the disk is full", "free some space, or set QLEARN_CACHE to another disk"
-    elif "metadata-generation-failed" in output or "build dependencies" in output:
-        cause = "pip could not read the source package"
-        remedy = "run `python -m pip install --upgrade pip setuptools`"
-    else:
-        cause = "no network, or the index in use does not have it"
-        remedy = (
-            "connect, or set PIP_INDEX_URL to a mirror, or set QLEARN_CACHE to a copy of a "
-            "cache that was filled elsewhere"
-        )
-    return (
-        f"{artifact.title} is not in the cache ({cache_folder()}) and can't be fetched as "
-        f"{artifact.package}=={artifact.version} from the Python package index: {cause}; "
-        f"{remedy}, then run the same again"
-    )
-
-
-def hub_failure(name: str, error: Exception) -> OSError:
-    """Put a failed download from the Hugging Face hub in one line, with its remedy."""
-    kind = type(error).__name__
-    if kind == "GatedRepoError":
-        cause = "its owner asks for consent"
-        remedy = "accept its terms on its page and run `hf auth login`"
-    elif kind in {"RepositoryNotFoundError", "HFValidationError"}:
-        cause, remedy = "the hub has no such repository", "check the spelling"
-    elif isinstance(error, OSError) and error.errno == 28:
-        cause, remedy = "the disk is full", "free some space, or set HF_HOME to another disk"
-    else:
-        cause = "it is not in the local hub cache, and the hub can't be reached"
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-            cause = "it is not in the local hub cache, and HF_HUB_OFFLINE forbids the network"
-        remedy = "connect and run the same again, or take what is packaged, which needs no hub"
-    return OSError(f"name={name!r} can't be fetched from the Hugging Face hub: {cause}; {remedy}")

@@ -18,7 +18,7 @@ PALETTE: dict[str, str] = {
     "grey": "#9c9090",
 }
 COLORS = tuple(PALETTE.values())
-PAPER, DARK_PAPER = "#ffffff", "#14181e"  # the site's two backgrounds
+PAPER, DARK_PAPER = "#ffffff", "#121212"  # the site's two backgrounds
 
 # The fields of a float, the same in every chapter.
 FIELD_COLORS = {

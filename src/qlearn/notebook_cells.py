@@ -50,7 +50,9 @@ def read_publication(root: Path) -> Publication:
             f"repository.url={url!r} in _config.yml is not a GitHub repository; "
             "write https://github.com/OWNER/NAME"
         )
-    return Publication(match[1], str(config["repository"].get("branch", "main")), project["version"])
+    return Publication(
+        match[1], str(config["repository"].get("branch", "main")), project["version"]
+    )
 
 
 def badges(name: str, publication: Publication) -> str:
@@ -74,7 +76,7 @@ def bootstrap_cell(publication: Publication) -> str:
     Colab's torch and numpy are built for its machines and loaded by much that it preinstalls, so
     pip is held to those very versions; the rest changes only where it is too old.
     """
-    code = '''
+    code = """
         # The same in all chapters; `python -m qlearn.notebooks --write` writes it. Don't edit it.
         def _bootstrap(requirement):
             import importlib.util
@@ -116,7 +118,7 @@ def bootstrap_cell(publication: Publication) -> str:
 
 
         _bootstrap("REQUIREMENT")
-    '''
+    """
     return dedent(code).strip().replace("REQUIREMENT", publication.requirement)
 
 

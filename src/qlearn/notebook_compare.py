@@ -26,9 +26,7 @@ def differences(
             if key not in committed or key not in computed:
                 yield f"{place}.{key}: only {'computed' if key in computed else 'committed'}"
             else:
-                yield from differences(
-                    committed[key], computed[key], tolerance, f"{place}.{key}"
-                )
+                yield from differences(committed[key], computed[key], tolerance, f"{place}.{key}")
     elif isinstance(committed, list) and isinstance(computed, list):
         if len(committed) != len(computed):
             yield f"{place}: {len(committed)} committed, {len(computed)} computed"

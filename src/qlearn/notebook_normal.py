@@ -32,7 +32,6 @@ def normalise(notebook: Any) -> Any:
             {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
         )
         cell.id = _stable_id(cell.cell_type, cell.source, seen)
-        cell.pop("attachments", None) if not cell.get("attachments") else None
         if cell.cell_type != "code":
             continue
         executed = bool(cell.source.strip()) and cell.execution_count is not None

@@ -33,8 +33,8 @@ def execute(path: Path) -> tuple[Any, float, int]:
         path: the notebook; the file is not changed.
 
     Returns:
-        The notebook with its outputs, the seconds that its cells took (the kernel's own start is
-        not counted), and the kernel's peak resident memory in bytes.
+        The notebook with its outputs, the seconds that it took (the kernel's start counted), and
+        the kernel's peak resident memory in bytes.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; the message holds its traceback.
@@ -51,9 +51,10 @@ def execute(path: Path) -> tuple[Any, float, int]:
         coalesce_streams=True,
     )
     peak = 0
+    begun = time.monotonic()
     with client.setup_kernel():
-        pid = client.km.provisioner.pid
-        begun = time.monotonic()
+        manager: Any = client.km
+        pid = manager.provisioner.pid
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "code":
                 client.execute_cell(cell, index)

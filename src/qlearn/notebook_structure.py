@@ -19,9 +19,13 @@ SECTIONS = [
     "Sources",
 ]
 MAX_BYTES = 1_000_000
+MAX_SECONDS = 90
+MAX_MEMORY = 1_600_000_000  # bytes resident: what a free Binder leaves to a kernel
 EXPLORER = "application/vnd.qlearn.explorer+json"
 IGNORED = "nbval-ignore-output"
-_MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work|opt|usr)/[\w.-]+|[A-Z]:\\Users|site-packages")
+_MACHINE_PATH = re.compile(
+    r"/(?:home|root|Users|tmp|work|opt|usr)/[\w.-]+|[A-Z]:\\Users|site-packages"
+)
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 

@@ -12,7 +12,9 @@ from qlearn.explorer_html import markup
 class ExplorerMime(MimeRenderPlugin):
     """Draws the `application/vnd.qlearn.explorer+json` output of a cell in preference to others."""
 
-    mime_priority_overrides = (("*", MIME, 1),)
+    # A figure without controls also carries plotly's own type, for JupyterLab. Naming it, last of
+    # all, keeps myst-nb from warning of it.
+    mime_priority_overrides = (("*", MIME, 1), ("*", "application/vnd.plotly.v1+json", 999))
 
     @staticmethod
     def handle_mime(

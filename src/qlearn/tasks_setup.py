@@ -187,7 +187,7 @@ def missing_cache(stamp: Mapping[str, str]) -> bool:
     """Tell whether the cache that a stamp names is gone, or is no longer the one in use."""
     cache = stamp.get("cache", "")
     chosen = os.environ.get("QLEARN_CACHE")
-    return not Path(cache).is_dir() or (chosen is not None and Path(chosen) != Path(cache))
+    return not Path(cache).is_dir() or (chosen is not None and Path(chosen).expanduser() != Path(cache))
 
 
 def _install(

@@ -1,0 +1,85 @@
+"""Each chapter's cells run once, under nbval; two more tests read the same kernel before it ends.
+
+nbval compares a cell's output with the committed one. The tests added here ask what the run took
+and whether each explorer, computed again, is the committed one.
+"""
+
+import pytest
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+from qlearn.explorer_bundle import MIME
+from qlearn.explorer_grid import restore
+from qlearn.notebook_compare import differences
+from qlearn.notebook_run import peak_memory
+from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS
+
+
+class Budget(pytest.Item):
+    """The chapter stayed within its time and memory."""
+
+    def runtest(self):
+        seconds = sum(self.parent.stash.get(SECONDS, []))
+        peak = peak_memory(self.parent.kernel.km.provisioner.pid)
+        assert seconds <= MAX_SECONDS, f"{seconds:.0f} s; {MAX_SECONDS} s are allowed"
+        assert peak <= MAX_MEMORY, f"{peak / 1e9:.2f} GB; {MAX_MEMORY / 1e9} GB are allowed"
+
+    def reportinfo(self):
+        return self.path, None, f"{self.path.name}::{self.name}"
+
+
+class Explorers(pytest.Item):
+    """Each explorer, computed again, is the committed one."""
+
+    def runtest(self):
+        cells = self.parent.stash[CELLS]
+        found = [
+            f"cell {cell.cell_num}: {line}"
+            for cell in cells
+            for line in differences(bundles(cell.cell.outputs), bundles(cell.test_outputs or []))
+        ]
+        assert not found, "\n".join(found[:20])
+
+    def reportinfo(self):
+        return self.path, None, f"{self.path.name}::{self.name}"
+
+
+SECONDS = pytest.StashKey[list]()
+CELLS = pytest.StashKey[list]()
+
+
+def bundles(outputs):
+    """Take the explorers out of a cell's outputs, what their positions share written out."""
+    found = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
+    return [
+        {key: restore(bundle["pool"], part) for key, part in bundle.items() if key != "pool"}
+        for bundle in found
+    ]
+
+
+def pytest_collection_modifyitems(items):
+    """Let the two tests follow a chapter's last cell."""
+    cells = {}
+    for item in items:
+        if isinstance(item, IPyNbCell):
+            item.add_marker("notebooks")
+            cells.setdefault(item.parent, []).append(item)
+    for chapter, own in cells.items():
+        # Progress bars and warnings of libraries: the structure test reads the committed ones.
+        chapter.skip_compare = (*chapter.skip_compare, "stderr")
+        chapter.stash[CELLS] = own
+        added = [
+            Explorers.from_parent(chapter, name="explorers"),
+            Budget.from_parent(chapter, name="budget"),
+        ]
+        for item in added:
+            item.add_marker("notebooks")
+        place = items.index(own[-1]) + 1
+        items[place:place] = added
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Add up what a chapter's cells take."""
+    if isinstance(item, IPyNbCell) and isinstance(item.parent, IPyNbFile):
+        item.parent.stash.setdefault(SECONDS, []).append(call.duration)
+    yield

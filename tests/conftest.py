@@ -1,0 +1,47 @@
+"""What several tests share: the packaged model, its tokenizer, and a tiny model of random weights.
+
+No test may lean on the hub, so it is switched off before anything imports it.
+"""
+
+import os
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def smollm():
+    """The packaged model in float32. Shared: a test that changes weights works on a copy."""
+    from qlearn.zoo import load_model
+
+    return load_model("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The packaged model's tokenizer."""
+    from qlearn.zoo import load_tokenizer
+
+    return load_tokenizer("smollm2-135m")
+
+
+@pytest.fixture
+def tiny_llama():
+    """A Llama of seeded random weights, made anew for each test, which may change it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=128,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config).eval()
