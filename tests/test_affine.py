@@ -64,7 +64,11 @@ def test_equals_torchs_own_quantizer(bits):
 
 @st.composite
 def weights(draw, min_in=1):
-    groups, size, rows = draw(st.integers(1, 4)), draw(st.integers(min_in, 9)), draw(st.integers(1, 5))
+    groups, size, rows = (
+        draw(st.integers(1, 4)),
+        draw(st.integers(min_in, 9)),
+        draw(st.integers(1, 5)),
+    )
     dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
     seed, exponent = draw(st.integers(0, 2**20)), draw(st.integers(-12, 12))
     generator = torch.Generator().manual_seed(seed)
@@ -97,14 +101,18 @@ def test_properties(case, bits, convention):
     step = q.scale.double()[..., None]
     zero = q.zero_point.double()[..., None]
     lowest = 1 if convention == "restricted" else 0
-    inside = ((wide / step).round() + zero >= lowest) & ((wide / step).round() + zero <= scheme.max_code)
+    inside = ((wide / step).round() + zero >= lowest) & (
+        (wide / step).round() + zero <= scheme.max_code
+    )
     back = (q.codes.reshape(grid).double() - zero) * step
     error = (back - wide).abs()
     assert (error <= step / 2 * (1 + 1e-5))[inside].all()
     if convention != "raw-range":  # its range may lie far from the codes' when 0 is outside
         assert (error <= step * (1 + 1e-5)).all()
 
-    again = round_to_codes(back.to(q.scale.dtype), q.scale[..., None], q.zero_point[..., None], scheme)
+    again = round_to_codes(
+        back.to(q.scale.dtype), q.scale[..., None], q.zero_point[..., None], scheme
+    )
     assert torch.equal(again.to(torch.uint8), q.codes.reshape(grid))
     if convention != "raw-range":
         assert (back[wide == 0] == 0).all()
@@ -130,12 +138,14 @@ def test_fitting_anew_changes_nothing(case, bits, convention):
         raw = (wide / q.scale[..., None]).round() + q.zero_point[..., None]
         assume(bool((raw == codes).all()))
         spans = codes.amax(-1).maximum(q.zero_point) - codes.amin(-1).int().minimum(q.zero_point)
-        assume(bool(((spans == scheme.max_code) | (codes == q.zero_point[..., None]).all(-1)).all()))
+        assume(
+            bool(((spans == scheme.max_code) | (codes == q.zero_point[..., None]).all(-1)).all())
+        )
     torch.testing.assert_close(fake_quantize(once, scheme), once, rtol=1e-5, atol=0)
 
 
 def test_full_range_is_not_idempotent_when_fitted_anew():
-    """The exception of the rule: +absmax is clipped to 7/7.5 of itself, so the next grid shrinks."""
+    """The exception: +absmax is clipped to 7/7.5 of itself, so the next grid is finer."""
     scheme = QuantScheme(4, symmetric=True)
     once = fake_quantize(torch.tensor([[0.1, 1.0]]), scheme)
     assert not torch.equal(fake_quantize(once, scheme), once)
@@ -267,5 +277,8 @@ def test_schemes_read_well():
     assert str(QuantScheme(4, False, 64)) == "INT4 g64 asym"
     assert str(QuantScheme(8, True, None)) == "INT8 per channel sym"
     assert str(QuantScheme(8, True, "tensor")) == "INT8 per tensor sym"
-    assert QuantScheme(4).convention == "zero-exact" and QuantScheme(4, True).convention == "full-range"
+    assert (
+        QuantScheme(4).convention == "zero-exact"
+        and QuantScheme(4, True).convention == "full-range"
+    )
     assert (QuantScheme(3).levels, QuantScheme(3).max_code) == (8, 7)

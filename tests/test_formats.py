@@ -1,6 +1,7 @@
 """Formats equal torch's dtypes bit for bit, over every pattern of 16 bits and fewer."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -126,9 +127,11 @@ def test_fields_of_a_hand_worked_number():
 def test_neighbours_are_the_next_patterns(fmt):
     values = sorted({decode(p, fmt) for p in range(1 << fmt.bits)} - {math.nan})
     values = [v for v in values if math.isfinite(v)]
-    for below, value, above in zip([-math.inf, *values], values, [*values[1:], math.inf], strict=False):
+    for below, value, above in zip(
+        [-math.inf, *values], values, [*values[1:], math.inf], strict=False
+    ):
         assert neighbours(value, fmt) == (below, above)
-    for low, high in zip(values, values[1:], strict=False):
+    for low, high in pairwise(values):
         assert neighbours((low + high) / 2, fmt) == (low, high)
 
 

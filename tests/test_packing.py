@@ -72,7 +72,10 @@ def test_size_is_optional_where_nothing_was_padded():
         (lambda: pack(torch.tensor([1]), 9), "bits=9 is out of range"),
         (lambda: pack(torch.tensor([1]), 4, torch.int64), "dtype=torch.int64 is not a word"),
         (lambda: unpack(torch.tensor([1]), 4), "packed has dtype torch.int64"),
-        (lambda: unpack(torch.tensor([1], dtype=torch.uint8), 4, 3), "size=3 is not held by 1 bytes"),
+        (
+            lambda: unpack(torch.tensor([1], dtype=torch.uint8), 4, 3),
+            "size=3 is not held by 1 bytes",
+        ),
         (lambda: unpack(torch.tensor([1], dtype=torch.uint8), 0), "bits=0 is out of range"),
     ],
 )

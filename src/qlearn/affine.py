@@ -117,7 +117,9 @@ def quantize(weight: Tensor, scheme: QuantScheme) -> QuantizedTensor:
     )
 
 
-def round_to_codes(weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QuantScheme) -> Tensor:
+def round_to_codes(
+    weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QuantScheme
+) -> Tensor:
     """Codes of ``weight`` on a given grid: ``clamp(round(w / scale) + zero_point)``.
 
     ``scale`` and ``zero_point`` broadcast against ``weight``. Returns floats that hold whole
@@ -192,9 +194,7 @@ def _fit(low: Tensor, high: Tensor, scheme: QuantScheme) -> tuple[Tensor, Tensor
             low, high = low.clamp(max=0), high.clamp(min=0)
         scale = (high - low) / scheme.max_code
         # The difference of two huge weights may overflow where their shares do not.
-        scale = torch.where(
-            scale.isfinite(), scale, high / scheme.max_code - low / scheme.max_code
-        )
+        scale = torch.where(scale.isfinite(), scale, high / scheme.max_code - low / scheme.max_code)
         if scheme.convention == "raw-range":
             scale = scale.clamp(min=AWQ_MIN_SCALE)
         zero_point = None

@@ -121,7 +121,7 @@ def copy_for_quantization(model: nn.Module) -> nn.Module:
     Whatever writes *into* a tensor (training, for one) changes both models.
     """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, shared)  # type: ignore[arg-type]
+    return copy.deepcopy(model, shared)
 
 
 def dequantize_model(model: nn.Module) -> nn.Module:
@@ -234,7 +234,7 @@ def _check_layer(name: str, weight: Tensor, scheme: QuantScheme) -> None:
 def _measure(name: str, weight: Tensor, layer: QuantizedLinear) -> LayerReport:
     """The error of a quantized layer, some rows at a time."""
     signal = noise = largest = 0.0
-    for rows, approximation in layer._weight_chunks(torch.float32):
+    for rows, approximation in layer.weight_chunks(torch.float32):
         exact = weight[rows].to(torch.float32)
         error = approximation.sub_(exact)  # the chunk is ours to write to
         signal += float(exact.square().sum(dtype=torch.float64))

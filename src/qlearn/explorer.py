@@ -30,6 +30,8 @@ from qlearn.explorer_text import spoken
 
 __all__ = ["MIME", "Explorer", "StillFigure", "show"]
 
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+
 
 class Explorer:
     """A figure that its reader moves.
@@ -162,7 +164,7 @@ class StillFigure:
             drawn = bundle_frame(self._bundle, ())
             layout = {**drawn["layout"], "height": self._bundle["height"], "template": TEMPLATE}
             plotly = {"data": drawn["data"], "layout": layout}
-            shown["application/vnd.plotly.v1+json"] = plotly
+            shown[PLOTLY_MIME] = plotly
         return shown
 
     def __repr__(self) -> str:

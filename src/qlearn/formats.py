@@ -107,7 +107,9 @@ FP4_E2M1 = FloatFormat("FP4 E2M1", 2, 1, specials="none")
 def int_format(bits: int, signed: bool = True) -> IntFormat:
     """The integer format of ``bits`` bits (1 to 64; a signed one needs 2)."""
     if isinstance(bits, bool) or not isinstance(bits, int) or not (1 + signed) <= bits <= 64:
-        raise ValueError(f"bits={bits!r} is out of range; choose an integer from {1 + signed} to 64")
+        raise ValueError(
+            f"bits={bits!r} is out of range; choose an integer from {1 + signed} to 64"
+        )
     return IntFormat(f"{'INT' if signed else 'UINT'}{bits}", bits, signed)
 
 
@@ -155,8 +157,8 @@ def encode(value: float, fmt: Format) -> int:
     """The bit pattern of the value nearest to ``value``, ties to the even mantissa.
 
     Overflow follows torch's casts: infinity for IEEE formats, the largest value for E4M3 and E2M1,
-    which have no infinity. An :class:`IntFormat` rounds half to even and saturates. Raises ``ValueError`` for a NaN
-    that the format cannot hold.
+    which have no infinity. An :class:`IntFormat` rounds half to even and saturates. Raises
+    ``ValueError`` for a NaN that the format cannot hold.
 
     >>> f"{encode(3.0, FP16):016b}"
     '0100001000000000'

@@ -95,7 +95,7 @@ class QuantizedLinear(nn.Module):
 
         Gradients flow through the dequantized weight to the input; the codes get none.
         """
-        output: Tensor = _Product.apply(input, self)  # type: ignore[no-untyped-call]
+        output: Tensor = _Product.apply(input, self)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -124,10 +124,7 @@ class QuantizedLinear(nn.Module):
         scale = self.scale[grid_rows]
         groups = scale.shape[-1]
         codes = unpack(self.codes[rows], bits, self.in_features)
-        if out.dtype == torch.float32:
-            values = out.copy_(codes)
-        else:
-            values = codes.to(torch.float32)
+        values = out.copy_(codes) if out.dtype == torch.float32 else codes.to(torch.float32)
         grouped = values.unflatten(-1, (groups, -1))
         if self.zero_point is None:
             grouped.sub_(self.scheme.levels // 2)
@@ -138,7 +135,7 @@ class QuantizedLinear(nn.Module):
         if values is not out:
             out.copy_(values)
 
-    def _weight_chunks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    def weight_chunks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """The float weight, some rows at a time; the chunks share one buffer."""
         buffer: Tensor | None = None
         for rows in self._row_slices(_PRODUCT_CHUNK):
@@ -149,7 +146,9 @@ class QuantizedLinear(nn.Module):
             step = max(1, _CHUNK // self.in_features)
             for start in range(rows.start, rows.stop, step):
                 part = slice(start, min(start + step, rows.stop))
-                self._dequantize_into(buffer[part.start - rows.start : part.stop - rows.start], part)
+                self._dequantize_into(
+                    buffer[part.start - rows.start : part.stop - rows.start], part
+                )
             yield rows, buffer[:count]
 
     @property
@@ -204,7 +203,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:
         ctx.layer = layer
         output = input.new_empty((*input.shape[:-1], layer.out_features))
-        for rows, weight in layer._weight_chunks(input.dtype):
+        for rows, weight in layer.weight_chunks(input.dtype):
             product = F.linear(input, weight)
             if rows.stop - rows.start == layer.out_features:
                 return product
@@ -216,6 +215,6 @@ class _Product(torch.autograd.Function):
         (gradient,) = gradients
         layer: QuantizedLinear = ctx.layer
         result = gradient.new_zeros((*gradient.shape[:-1], layer.in_features))
-        for rows, weight in layer._weight_chunks(gradient.dtype):
+        for rows, weight in layer.weight_chunks(gradient.dtype):
             result += gradient[..., rows] @ weight
         return result, None

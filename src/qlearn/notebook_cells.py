@@ -131,13 +131,20 @@ def generated(notebook: Any, name: str, publication: Publication) -> Any:
         publication: where the course is published.
     """
     fresh = nbformat.from_dict(notebook)
-    tags = {BADGES_TAG, BOOTSTRAP_TAG}
-    cells = [cell for cell in fresh.cells if not tags & set(cell.metadata.get("tags", []))]
+    cells = [cell for cell in fresh.cells if not _tags(cell) & {BADGES_TAG, BOOTSTRAP_TAG}]
+    # Where the package is installed the bootstrap does nothing, so a new text needs no new run.
+    counts = [c.get("execution_count") for c in fresh.cells if BOOTSTRAP_TAG in _tags(c)]
     buttons = nbformat.v4.new_markdown_cell(
         badges(name, publication), metadata={"tags": [BADGES_TAG]}
     )
     bootstrap = nbformat.v4.new_code_cell(
-        bootstrap_cell(publication), metadata={"tags": [BOOTSTRAP_TAG, "remove-cell"]}
+        bootstrap_cell(publication),
+        metadata={"tags": [BOOTSTRAP_TAG, "remove-cell"]},
+        execution_count=counts[0] if counts else None,
     )
     fresh.cells = [*cells[:1], buttons, bootstrap, *cells[1:]]
     return fresh
+
+
+def _tags(cell: Any) -> set[str]:
+    return set(cell.metadata.get("tags", []))

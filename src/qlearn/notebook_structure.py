@@ -133,13 +133,14 @@ def check_exercises(notebook: Any, number: int) -> Iterator[str]:
 def check_outputs(notebook: Any) -> Iterator[str]:
     """Check that the outputs are whole, in order, and hold nothing of the machine."""
     count = 0
+    stale: list[str] = []
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         place = f"cell {index}"
         count += 1
         if cell.execution_count != count:
-            yield f"{place} was not executed in order: run make notebooks"
+            stale.append(str(index))
         for output in cell.outputs:
             data = output.get("data", {})
             text = str(output.get("text", "")) + str(data.get("text/plain", ""))
@@ -155,3 +156,5 @@ def check_outputs(notebook: Any) -> Iterator[str]:
                     yield f"{place} shows {what} of this machine: {found[0]}"
         if _has(cell, EXPLORER) and IGNORED not in cell.metadata.get("tags", []):
             yield f"{place} shows an explorer without the tag {IGNORED}"
+    if stale:
+        yield f"cells {', '.join(stale)} were not executed in order: run make notebooks"

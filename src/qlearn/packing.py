@@ -37,13 +37,15 @@ def pack(codes: Tensor, bits: int, dtype: torch.dtype = torch.uint8) -> Tensor:
         raise ValueError(f"dtype={dtype} is not a word; choose torch.uint8 or torch.int32")
     if codes.is_floating_point() or codes.is_complex() or codes.dim() == 0:
         raise ValueError(
-            f"codes has dtype {codes.dtype} and {codes.dim()} dimensions; pass an integer tensor [..., n]"
+            f"codes has dtype {codes.dtype} and {codes.dim()} dimensions; "
+            "pass an integer tensor [..., n]"
         )
     if codes.numel():
         low, high = (int(end) for end in torch.aminmax(codes))
         if low < 0 or high >= 1 << bits:
             raise ValueError(
-                f"codes span {low} to {high}, outside [0, {(1 << bits) - 1}]; clamp them or raise bits={bits}"
+                f"codes span {low} to {high}, outside [0, {(1 << bits) - 1}]; "
+                f"clamp them or raise bits={bits}"
             )
     return _pack_valid(codes.to(torch.uint8), bits, dtype)
 
@@ -55,7 +57,9 @@ def _pack_valid(codes: Tensor, bits: int, dtype: torch.dtype = torch.uint8) -> T
     length = -(-size * bits // unit) * (unit // 8)  # bytes of the result's row
     padded = -(-length // bits) * 8  # whole words of eight codes that fill those bytes
     if codes.numel() == 0:
-        return torch.empty((*codes.shape[:-1], length * 8 // unit), dtype=dtype, device=codes.device)
+        return torch.empty(
+            (*codes.shape[:-1], length * 8 // unit), dtype=dtype, device=codes.device
+        )
     if padded != size:
         codes = torch.nn.functional.pad(codes, (0, padded - size))
     if bits == 4:  # the same bytes as below, by one step over 16-bit pairs: half the work
@@ -98,7 +102,9 @@ def unpack(packed: Tensor, bits: int, size: int | None = None) -> Tensor:
     length = stream.shape[-1]
     size = length * 8 // bits if size is None else size
     if isinstance(size, bool) or not 0 <= size <= length * 8 // bits:
-        raise ValueError(f"size={size} is not held by {length} bytes; choose 0 to {length * 8 // bits}")
+        raise ValueError(
+            f"size={size} is not held by {length} bytes; choose 0 to {length * 8 // bits}"
+        )
     if stream.numel() == 0:
         return stream.new_empty((*stream.shape[:-1], size))
     if bits == 8:

@@ -8,13 +8,14 @@ from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
 from qlearn.explorer_bundle import MIME, errors
 from qlearn.explorer_html import markup
 
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+
 
 class ExplorerMime(MimeRenderPlugin):
     """Draws the `application/vnd.qlearn.explorer+json` output of a cell in preference to others."""
 
-    # A figure without controls also carries plotly's own type, for JupyterLab. Naming it, last of
-    # all, keeps myst-nb from warning of it.
-    mime_priority_overrides = (("*", MIME, 1), ("*", "application/vnd.plotly.v1+json", 999))
+    # A figure without controls also carries plotly's own type, for JupyterLab; here it comes last.
+    mime_priority_overrides = (("*", MIME, 1), ("*", PLOTLY_MIME, 999))
 
     @staticmethod
     def handle_mime(
@@ -24,8 +25,10 @@ class ExplorerMime(MimeRenderPlugin):
 
         A position whose function raised is a warning, which a strict build does not let pass.
         """
-        if inline or data.mime_type != MIME:
+        if inline or data.mime_type not in (MIME, PLOTLY_MIME):
             return None
+        if data.mime_type == PLOTLY_MIME:
+            return []  # ours stands beside it, and myst-nb would warn of a type it doesn't know
         bundle = _checked(data.content)
         for line in errors(bundle):
             renderer.logger.warning(f"an explorer has a position without a figure: {line}")

@@ -36,19 +36,18 @@ def run(environment: Environment, arguments: list[str]) -> int:
     """Run the environment's Python in the clone, its output shown; give its exit status."""
     command = [str(environment.python), *arguments]
     variables = environment.variables(os.environ)
-    folder = environment.folder.parent
-    return subprocess.run(command, cwd=folder, env=variables, check=False).returncode
+    done = subprocess.run(command, cwd=environment.root, env=variables, check=False)
+    return done.returncode
 
 
 def book(environment: Environment, more: list[str]) -> int:
     """Build the site, strictly, and say where it is."""
-    root = environment.folder.parent
     begun = time.monotonic()
     strict = ["-W", "-n", "--keep-going"]
     build = ["build", ".", "--config", "_config.yml", "--toc", "book/_toc.yml", *strict, *more]
     status = run(environment, ["-m", "jupyter_book", *build])
     if status == 0:
-        page = root / "_build" / "html" / "index.html"
+        page = environment.root / "_build" / "html" / "index.html"
         print(f"Built in {duration(time.monotonic() - begun)}. Open {page.as_uri()}")
     return status
 
@@ -60,7 +59,7 @@ def test(environment: Environment, more: list[str]) -> int:
 
 def lab(environment: Environment, more: list[str]) -> int:
     """Open JupyterLab at the first chapter."""
-    start = [str(path.relative_to(environment.folder.parent)) for path in chapters(ROOT)[:1]]
+    start = [str(path) for path in chapters(environment.root)[:1]]
     return run(environment, ["-m", "jupyterlab", *start, *more])
 
 
@@ -71,7 +70,7 @@ def notebooks(environment: Environment, more: list[str]) -> int:
 
 def bench(environment: Environment, more: list[str]) -> int:
     """Run the benchmarks in order; each rewrites its file of `src/qlearn/results/`."""
-    folder = environment.folder.parent / "tests" / "benchmarks"
+    folder = environment.root / "tests" / "benchmarks"
     for script in sorted(folder.glob("[!_]*.py")):
         if more and script.stem not in more:
             continue

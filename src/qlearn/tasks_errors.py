@@ -24,6 +24,13 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 
+# pip calls it a conflict, too, when what is asked for and pinned alike is not on the index.
+_MISSING = re.compile(
+    r"No matching distribution found for (\S+)"
+    r"|The user requested (\S+)\n\s+The user requested \(constraint\)"
+)
+_CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
+
 # In this order: a full disk can also break a download, never the other way round.
 _CAUSES: list[tuple[re.Pattern[str], str]] = [
     (
@@ -49,7 +56,7 @@ _CAUSES: list[tuple[re.Pattern[str], str]] = [
         ),
     ),
     (
-        re.compile(r"ResolutionImpossible|conflicting dependencies"),
+        _CONFLICT,
         (
             "the packages that the course names exclude each other; "
             "take an unchanged pyproject.toml and constraints.txt"
@@ -75,13 +82,15 @@ def diagnose(output: str) -> str:
     >>> diagnose("OSError: [Errno 28] No space left on device")
     'the disk is full; free some space and run the same command again'
     """
+    missing = _MISSING.search(output)
     for pattern, line in _CAUSES:
+        if missing and pattern is _CONFLICT:
+            continue
         if pattern.search(output):
             return line
-    missing = re.search(r"No matching distribution found for (\S+)", output)
     if missing:
         return (
-            f"the package index has no {missing[1]} for this Python and platform; "
+            f"the package index has no {missing[1] or missing[2]} for this Python and platform; "
             "Python 3.11 on 64-bit Linux, macOS or Windows has all of them"
         )
     lines = [line.strip() for line in output.splitlines() if line.strip()]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlearn.tasks_errors import CommandError, TaskError, diagnose
-from qlearn.tasks_torch import PIP, install_torch, pinned_torch
+from qlearn.tasks_torch import PIP, Runner, install_torch, pinned_torch
 
 DISK_BYTES = 5_000_000_000  # .venv 2.5 GB, the model's cache 0.8 GB, and pip's own copies
 PINNED_UP_TO = (3, 13)  # the last Python that the pinned packages have wheels for
@@ -38,6 +38,11 @@ class Environment:
     """A virtual environment of a clone: where its programs lie."""
 
     folder: Path
+
+    @property
+    def root(self) -> Path:
+        """The clone that it lies in."""
+        return self.folder.parent
 
     @property
     def programs(self) -> Path:
@@ -101,7 +106,7 @@ def check_disk(folder: Path, needed: int = DISK_BYTES) -> None:
         )
 
 
-def create(environment: Environment) -> None:
+def create(environment: Environment, run: Runner) -> None:
     """Make the virtual environment afresh, with the running Python.
 
     Raises:
@@ -112,17 +117,12 @@ def create(environment: Environment) -> None:
             "this Python can't make virtual environments; on Debian or Ubuntu run "
             f"`sudo apt install python3.{sys.version_info[1]}-venv`, then the same command again"
         )
-    if not os.access(environment.folder.parent, os.W_OK):
-        raise TaskError(
-            f"{environment.folder.parent} is not writable; clone into a folder of your own"
-        )
-    command = [sys.executable, "-m", "venv", "--clear", str(environment.folder)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise CommandError(command, made.stdout + made.stderr)
+    if not os.access(environment.root, os.W_OK):
+        raise TaskError(f"{environment.root} is not writable; clone into a folder of your own")
+    run([sys.executable, "-m", "venv", "--clear", str(environment.folder)])
 
 
-def logged(log: Path, variables: Mapping[str, str], folder: Path) -> Callable[[list[str]], str]:
+def logged(log: Path, variables: Mapping[str, str], folder: Path) -> Runner:
     """Make a runner: it appends a command and its output to the log, and raises CommandError."""
 
     def run(command: list[str]) -> str:
@@ -170,24 +170,25 @@ def setup(root: Path, *, newest: bool = False, say: Callable[[str], None] = prin
     try:
         if fresh:
             check_disk(root)
-            say(f"Setting up .venv with Python {version} (details: {LOG_NAME})")
-            create(environment)
         log.write_text("", encoding="utf-8")
+        if fresh:
+            say(f"Setting up .venv with Python {version} (details: {LOG_NAME})")
+            create(environment, logged(log, os.environ, root))
         _install(root, environment, version, newest, log, say)
     except CommandError as error:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(error.output)
         raise TaskError(f"{diagnose(error.output)} (full log: {log})") from error
     except OSError as error:
-        raise TaskError(f"{diagnose(f'{type(error).__name__}: {error}')}") from error
+        raise TaskError(diagnose(f"{type(error).__name__}: {error}")) from error
     return environment
 
 
 def missing_cache(stamp: Mapping[str, str]) -> bool:
     """Tell whether the cache that a stamp names is gone, or is no longer the one in use."""
-    cache = stamp.get("cache", "")
+    cache = stamp.get("cache")
     chosen = os.environ.get("QLEARN_CACHE")
-    return not Path(cache).is_dir() or (chosen is not None and Path(chosen).expanduser() != Path(cache))
+    if not cache or (chosen and Path(chosen).expanduser() != Path(cache)):
+        return True
+    return not Path(cache).is_dir()
 
 
 def _install(

@@ -189,9 +189,9 @@ def from_hub(name: str, files: list[str], itemsize: int = 0) -> Path:
         except Exception:
             raise hub_failure(name, error) from error
     # Stored in four bytes a parameter at most, so this is the least that they can take.
-    stored = sum(file.file_size for file in plan if file.filename.endswith(".safetensors"))
+    stored = sum(file.file_size or 0 for file in plan if file.filename.endswith(".safetensors"))
     check_memory(name, stored * itemsize // 4)
-    needed = sum(file.file_size for file in plan if file.will_download)
+    needed = sum(file.file_size or 0 for file in plan if file.will_download)
     check_disk(Path(HF_HUB_CACHE), needed, f"fetching {name}", "HF_HOME")
     try:
         return Path(download(name, **wanted))

@@ -62,8 +62,8 @@ def converted_folder(name: str) -> Path:
     with workspace(name) as temporary:
         if not _is_whole(target, name):
             check_disk(temporary, CONVERTED_BYTES, f"converting {name}")
-            gguf = packaged_gguf(name)
             check_memory(name, CONVERSION_MEMORY)
+            gguf = packaged_gguf(name)
             made = temporary / name
             _convert_apart(gguf, made)
             _write_manifest(made, name)

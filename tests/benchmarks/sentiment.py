@@ -1,4 +1,4 @@
-"""Sentiment of 1,000 movie reviews, before and after rounding: ``results/sentiment.json``.
+"""Sentiment of 500 movie reviews, before and after rounding: ``results/sentiment.json``.
 
 python tests/benchmarks/sentiment.py
 """
@@ -15,14 +15,13 @@ from qlearn import (
     load_tokenizer,
     quantize_model,
 )
+from qlearn.evaluate import area_under_curve, sentiment_scores
 from qlearn.results import save
-from qlearn.sentiment import area_under_curve, sentiment_scores
 
-REVIEWS = 1000
+REVIEWS = 500
 SCHEMES = [
     None,
     QuantScheme(8, True),
-    QuantScheme(4),
     QuantScheme(4, False, 64),
     QuantScheme(3, False, 64),
     QuantScheme(2, False, 64),
@@ -31,7 +30,9 @@ SCHEMES = [
 
 def pick(texts: list[str], ratings: list[float]) -> tuple[list[str], torch.Tensor]:
     """A seeded sample of the reviews and whether people found each favourable."""
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[:REVIEWS].tolist()
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[
+        :REVIEWS
+    ].tolist()
     return [texts[i] for i in order], torch.tensor([ratings[i] for i in order]) > 0
 
 

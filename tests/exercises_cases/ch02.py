@@ -39,7 +39,9 @@ def codes_with_the_fake_quantizer(values, scale, zero_point, bits):
 
 
 def codes_one_by_one(values, scale, zero_point, bits):
-    flat = [min(max(round(v / scale) + zero_point, 0), 2**bits - 1) for v in values.flatten().tolist()]
+    flat = [
+        min(max(round(v / scale) + zero_point, 0), 2**bits - 1) for v in values.flatten().tolist()
+    ]
     return torch.tensor(flat, dtype=torch.uint8).view(values.shape)
 
 
@@ -66,7 +68,9 @@ def approximations(values, bits, clips):
 
 
 def clip_by_sum(values, bits, clips):
-    errors = {clip: (values - a).pow(2).sum().item() for clip, a in approximations(values, bits, clips)}
+    errors = {
+        clip: (values - a).pow(2).sum().item() for clip, a in approximations(values, bits, clips)
+    }
     return min(errors, key=errors.get)
 
 
@@ -75,7 +79,9 @@ def clip_index(values, bits, clips):
 
 
 def clip_by_largest(values, bits, clips):
-    errors = {clip: (values - a).abs().max().item() for clip, a in approximations(values, bits, clips)}
+    errors = {
+        clip: (values - a).abs().max().item() for clip, a in approximations(values, bits, clips)
+    }
     return min(errors, key=errors.get)
 
 
@@ -151,7 +157,7 @@ CASES = {
         "wrong": [
             (clip_index, "place of the best clip"),
             (clip_by_largest, "minimises the largest error"),
-            (clip_without_clamp, "not clamped"),
+            (clip_without_clamp, "Clipping costs nothing"),
         ],
     },
     "ch02.q4_0": {
@@ -160,7 +166,7 @@ CASES = {
             (block_without_sign, "without its sign"),
             (block_by_plus_eight, "divided by 8, not by -8"),
             (block_with_stored_step, "come from the float16 step"),
-            (block_not_clamped, "code 16"),
+            (block_not_clamped, "gets code 16"),
         ],
     },
 }

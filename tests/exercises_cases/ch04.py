@@ -16,14 +16,19 @@ def kl_by_loop(reference, quantized):
     divergences = []
     for r, q in zip(reference.double(), quantized.double(), strict=True):
         p, other = torch.softmax(r, 0), torch.softmax(q, 0)
-        divergences.append(sum(float(a) * math.log(float(a) / float(b)) for a, b in zip(p, other, strict=True)))
+        divergences.append(
+            sum(float(a) * math.log(float(a) / float(b)) for a, b in zip(p, other, strict=True))
+        )
     return sum(divergences) / len(divergences)
 
 
 def kl_batchmean(reference, quantized):
     return float(
         torch.nn.functional.kl_div(
-            quantized.log_softmax(-1), reference.log_softmax(-1), log_target=True, reduction="batchmean"
+            quantized.log_softmax(-1),
+            reference.log_softmax(-1),
+            log_target=True,
+            reduction="batchmean",
         )
     )
 
@@ -43,7 +48,10 @@ CASES = {
         ],
         "wrong": [
             (lambda x, t: torch.nn.functional.cross_entropy(x, t).exp().item(), "not shifted"),
-            (lambda x, t: torch.nn.functional.cross_entropy(x[:-1], t[1:]).item(), "mean loss in nats"),
+            (
+                lambda x, t: torch.nn.functional.cross_entropy(x[:-1], t[1:]).item(),
+                "mean loss in nats",
+            ),
             (lambda x, t: math.log(perplexity_by_loop(x, t)), "mean loss in nats"),
             (lambda x, t: perplexity_by_loop(x, t) ** ((len(t) - 1) / len(t)), "divided by T"),
             (lambda x, t: perplexity_by_loop(x, t) ** (len(t) - 1), "summed"),
@@ -77,7 +85,10 @@ CASES = {
     "ch04.best_under": {
         "right": [best_by_sorting],
         "wrong": [
-            (lambda rows, budget: min(rows, key=lambda r: r["perplexity"])["scheme"], "budget was ignored"),
+            (
+                lambda rows, budget: min(rows, key=lambda r: r["perplexity"])["scheme"],
+                "budget was ignored",
+            ),
             (
                 lambda rows, budget: next(
                     (

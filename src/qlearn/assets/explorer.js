@@ -72,10 +72,12 @@
     };
     const draw = () => {
       queued = 0;
+      const began = performance.now();
       const at = inputs.map(value), { data, layout, text } = frame(at);
       drawn = true;
       // plotly writes into what it is given: hand it copies, but the arrays as they are.
-      Plotly.react(plot, data.map((trace) => ({ ...trace })), { ...structuredClone(layout), template: template(figure), height: bundle.height, autosize: true }, config);
+      Plotly.react(plot, data.map((trace) => ({ ...trace })), { ...structuredClone(layout), template: template(figure), height: bundle.height, autosize: true }, config)
+        .then(() => performance.measure("qx-draw", { start: began }));
       plot.setAttribute("aria-label", text);
       if (caption.textContent !== text) caption.textContent = text;
       figure.dataset.position = at.join(",");

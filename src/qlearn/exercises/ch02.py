@@ -87,11 +87,9 @@ def _best(values: Tensor, bits: int, clips: list[float], kind: str) -> float:
     costs = []
     for clip in clips:
         error = values - _clipped(values, clip, bits)
-        inside = values.abs() <= clip
         cost = {
             "mean": error.square().mean(),
             "largest": error.abs().max(),
-            "rounding": error[inside].square().mean() if inside.any() else torch.tensor(math.inf),
             "clipping": (values.abs() - clip).clamp(min=0).square().mean(),
         }[kind]
         costs.append(float(cost))
@@ -252,11 +250,8 @@ EXERCISES = [
             "This is the place of the best clip in the list; return the clip itself.": _best_index,
             "This minimises the largest error, which never lets anything be clipped. Take the mean "
             "of the squares.": lambda values, bits, clips: _best(values, bits, clips, "largest"),
-            "The codes are not clamped, so nothing is ever clipped and the finest grid wins.": (
-                _best_unclamped
-            ),
-            "Only the values inside the clip are counted: the clipped ones have errors too, and "
-            "large ones.": lambda values, bits, clips: _best(values, bits, clips, "rounding"),
+            "Clipping costs nothing in your sum, so the finest grid wins: clamp the codes, and count "
+            "the error of the clipped values too.": _best_unclamped,
             "Only the error of clipping is counted: a wider grid also rounds more coarsely.": (
                 lambda values, bits, clips: _best(values, bits, clips, "clipping")
             ),
