@@ -163,15 +163,15 @@ def test_additive_parts_sum_to_every_figure():
 @pytest.mark.parametrize(
     ("figure", "describe", "leaf"),
     [
-        (lambda a, b: bars(a=a * b), lambda a, b: "x", r"data\.0\.y at a="),  # noqa: ARG005
+        (lambda a, b: bars(a=a * b), lambda a, b: "x", r"data\.0\.y at a="),
         (
             lambda a, b: bars(a=a).update_layout(title=f"{a} {b}"),
-            lambda a, b: "x",  # noqa: ARG005
+            lambda a, b: "x",
             r"layout\.title\.text is changed by a and by b",
         ),
         (
             lambda a, b: go.Figure([go.Bar(y=[a])] * (1 + b % 2)),
-            lambda a, b: "x",  # noqa: ARG005
+            lambda a, b: "x",
             r"data\.1\.\w+ is there at the start or at b=1",
         ),
         (
@@ -237,16 +237,16 @@ def test_bad_templates_are_refused(template, numbers, message):
 
 
 BAD = [
-    (dict(controls={}), "no control; give a mapping"),
-    (dict(controls={"bits": []}), "'bits'. has no values"),
-    (dict(controls={"bits": [2, 2]}), "has the value 2 twice"),
-    (dict(controls={"bits": "234"}), "is one string"),
-    (dict(controls={"the bits": [2]}), "'the bits', which can't be an argument"),
-    (dict(start={"bots": 3}), "start names 'bots', which is no control; choose from bits"),
-    (dict(start={"bits": 9}), "bits=9 is not one of its values; choose 2, 3, 4"),
-    (dict(controls={"bits": range(501)}), "501 = 501 positions, and 500 at most.*additive=True"),
-    (dict(figure=lambda bits: "plot"), "returned str, not a plotly Figure"),  # noqa: ARG005
-    (dict(describe=lambda bits: bits), "describe returned 2; return one line"),
+    ({"controls": {}}, "no control; give a mapping"),
+    ({"controls": {"bits": []}}, "'bits'. has no values"),
+    ({"controls": {"bits": [2, 2]}}, "has the value 2 twice"),
+    ({"controls": {"bits": "234"}}, "is one string"),
+    ({"controls": {"the bits": [2]}}, "'the bits', which can't be an argument"),
+    ({"start": {"bots": 3}}, "start names 'bots', which is no control; choose from bits"),
+    ({"start": {"bits": 9}}, "bits=9 is not one of its values; choose 2, 3, 4"),
+    ({"controls": {"bits": range(501)}}, "501 = 501 positions, and 500 at most.*additive=True"),
+    ({"figure": lambda bits: "plot"}, "returned str, not a plotly Figure"),
+    ({"describe": lambda bits: bits}, "describe returned 2; return one line"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The course's plots: colours that hold for every reader, and figures that show what they are given."""
+"""The course's plots: colours that hold for every reader, figures that show what they are given."""
 
 from itertools import combinations
 

@@ -24,8 +24,7 @@ CORRECTIONS: dict[str, tuple[str, str]] = {
     ),
     # thebe is not used; its settings name a server.
     "settings of thebe": (
-        r'\s*<script type="text/x-thebe-config">.*?</script>\s*'
-        r"<script>kernelName = '[^']*'</script>",
+        r'\s*<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName = .*?</script>',
         "",
     ),
 }

@@ -50,7 +50,7 @@ def shape(leaf: Any) -> tuple[int, ...] | None:
 
 
 def combine(a: Any, b: Any, sign: int = 1) -> Any:
-    """a + sign * b, for numbers and for nested lists of one shape."""
+    """Give a + sign * b, for numbers and for nested lists of one shape."""
     if isinstance(a, list):
         return [combine(x, y, sign) for x, y in zip(a, b, strict=True)]
     return a + sign * b
@@ -78,7 +78,7 @@ def make_parts(
         [_part(control, k, start, at, draw, at_base, owners) for k in range(len(control.values))]
         for at, control in enumerate(controls)
     ]
-    _verify(controls, start, draw, base, parts)
+    _verify(controls, draw, base, parts)
     return base, parts
 
 
@@ -137,7 +137,6 @@ def sample(controls: Sequence[Control], samples: int, seed: int = 0) -> list[Pos
 
 def _verify(
     controls: Sequence[Control],
-    start: Position,
     draw: Draw,
     base: Any,
     parts: Sequence[Sequence[Sequence[Any]]],

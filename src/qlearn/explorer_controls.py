@@ -1,4 +1,4 @@
-"""The controls of an explorer: named, finite, ordered choices, the same in a kernel and on a page."""
+"""The controls of an explorer: named, finite choices, the same in a kernel and on a page."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ class Control:
 
 
 def _same(known: Any, value: Any) -> bool:
-    """Whether two control values are the same choice; True is not 1, and tensors need not compare."""
+    """Whether two values are the same choice; True is not 1, and tensors need not compare."""
     if known is value:
         return True
     if isinstance(known, bool) is not isinstance(value, bool):
@@ -71,8 +71,8 @@ def make_controls(controls: Mapping[str, Sequence[Any] | Mapping[str, Any]]) -> 
     """
     if not isinstance(controls, Mapping) or not controls:
         raise ValueError(
-            f"controls={controls!r} has no control; give a mapping such as {{'bits': range(2, 9)}}, "
-            "or use explorer.show(figure, description) for a figure without sliders"
+            f"controls={controls!r} has no control; give a mapping such as "
+            "{'bits': range(2, 9)}, or use explorer.show(figure, description) without sliders"
         )
     return tuple(_make_control(name, values) for name, values in controls.items())
 

@@ -44,7 +44,7 @@ def _round(value: float, digits: int) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
-def _typed_array(value: dict[str, Any]) -> np.ndarray:
+def _typed_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
     """The numbers in plotly's base64 form of an array."""
     import base64
 

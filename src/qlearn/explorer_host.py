@@ -48,7 +48,7 @@ def has_widgets() -> bool:
 def enable_colab_widgets() -> bool:
     """Ask Colab for its custom widget manager, which plotly's FigureWidget needs."""
     try:
-        from google.colab import output  # type: ignore[import-not-found]
+        from google.colab import output
 
         output.enable_custom_widget_manager()
     except (ImportError, AttributeError):

@@ -4,6 +4,7 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import count
 from typing import Any
 
 from qlearn.explorer_bundle import Bundle, bundle_controls, bundle_frame, bundle_html
@@ -75,18 +76,18 @@ def asset(name: str) -> str:
     return (files("qlearn") / "assets" / name).read_text(encoding="utf-8")
 
 
-_made = 0
+_numbers = count(1)  # of the figures in this kernel: an element's name must be its own
 
 
 def standalone(bundle: Bundle) -> str:
-    """The figure with its style, its script and all of plotly.js: it moves with no kernel and no
-    network, and weighs 4 to 5 MB."""
+    """The figure with its style, its script and all of plotly.js.
+
+    It moves with no kernel and no network, and weighs 4 to 5 MB.
+    """
     from plotly.offline import get_plotlyjs
 
-    global _made
-    _made += 1
     return (
-        f"<style>{asset('explorer.css')}</style>{markup(bundle, f'qx-own-{_made}')}"
+        f"<style>{asset('explorer.css')}</style>{markup(bundle, f'qx-own-{next(_numbers)}')}"
         f"<script>window.Plotly || (() => {{{get_plotlyjs()}}})()</script>"
         f"<script>{asset('explorer.js')}</script>"
     )

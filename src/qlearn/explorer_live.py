@@ -1,4 +1,4 @@
-"""The explorer in a kernel: ipywidgets controls over a plotly FigureWidget, computed on each move."""
+"""The explorer in a kernel: ipywidgets controls over a plotly FigureWidget, drawn on each move."""
 
 from collections.abc import Callable, Sequence
 from html import escape

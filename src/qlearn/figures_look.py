@@ -1,5 +1,4 @@
-"""The look of the course's figures: colours that hold on a light page, on a dark one, and for
-readers who see no red or no green.
+"""The look of the course's figures: colours that hold in light, in dark, and for every reader.
 
 A figure fixes no colours but these. Its text, grid and background are the page's own: the site's
 script takes them from the style sheet, and `TEMPLATE` stands in for it in a kernel.

@@ -8,50 +8,57 @@ import torch
 from qlearn.affine import QuantizedTensor, quantize, sqnr
 from qlearn.explorer import Explorer
 from qlearn.figures_look import PALETTE, base_layout
+from qlearn.granularity import landing_tile
 from qlearn.scheme import QuantScheme
 
-ROWS, COLUMNS = 16, 128
-SHOWN = 64  # weights of the first row: what a phone can tell apart
+GROUP = 32  # the smallest group here; two of them are shown
+SHOWN = 2 * GROUP  # weights: what a phone can tell apart
 
 
-def tile() -> torch.Tensor:
-    """[16, 128] float32: normal weights with a few far out, as a trained layer has."""
-    generator = torch.Generator().manual_seed(7)
-    weight = torch.randn(ROWS, COLUMNS, generator=generator) * 0.04
-    weight[:, 37::41] *= 4
-    return weight
+def window(weight: torch.Tensor) -> tuple[int, int]:
+    """Row of the largest weight, and the first column of the group before its own.
+
+    Args:
+        weight: [rows, columns], columns a multiple of `GROUP`.
+    """
+    row, column = divmod(int(weight.abs().argmax()), weight.shape[1])
+    first = max(column // GROUP - 1, 0) * GROUP
+    return row, min(first, weight.shape[1] - SHOWN)
 
 
 def landing() -> Explorer:
-    """Precision and group size over a tile of weights: what each costs, and what it loses."""
-    weight = tile()
-    row = weight[0, :SHOWN].tolist()
-    reach = float(weight[0, :SHOWN].abs().max()) * 1.1
+    """Precision and group size over rows of a real layer: what each costs, and what it loses."""
+    weight, source = landing_tile()
+    row, first = window(weight)
+    shown = slice(first, first + SHOWN)
+    values = weight[row, shown]
+    places = list(range(first, first + SHOWN))
+    # The largest weight lies far out: the scale ends where all the others still fit.
+    reach = 1.15 * float(values.abs().sort().values[-2])
+    layer = source["layer"].removeprefix("model.")
 
     def quantized(bits: int, group_size: int) -> QuantizedTensor:
         return quantize(weight, QuantScheme(bits=bits, group_size=group_size))
 
     def figure(bits: int, group_size: int) -> go.Figure:
-        stored = quantized(bits, group_size).dequantize()[0, :SHOWN].tolist()
-        places = list(range(SHOWN))
         drawn = go.Figure()
         drawn.add_scatter(
             x=places,
-            y=row,
+            y=values.tolist(),
             mode="markers",
             name="weight",
             marker={"color": PALETTE["grey"], "size": 9},
         )
         drawn.add_scatter(
             x=places,
-            y=stored,
+            y=quantized(bits, group_size).dequantize()[row, shown].tolist(),
             mode="lines",
-            name="stored",
+            name="what is kept",
             line={"color": PALETTE["blue"], "width": 2, "shape": "hvh"},
         )
         return drawn.update_layout(
             base_layout(
-                x_title="weight",
+                x_title=f"column of {layer}",
                 y_title="value",
                 legend=True,
                 height=340,
@@ -65,15 +72,16 @@ def landing() -> Explorer:
         return (
             f"{bits} bits in groups of {group_size}: {2**bits} values a group, "
             f"{stored.bits_per_weight:.2f} bits a weight with its scales, "
-            f"signal {noise:.1f} dB above the error."
+            f"signal {noise:.1f} dB above the error. One weight, {float(values.abs().max()):.1f}, "
+            "lies beyond the figure and stretches the scale of its group."
         )
 
     return Explorer(
         figure,
-        {"bits": range(2, 9), "group_size": (8, 16, 32, 64, 128)},
+        {"bits": range(2, 9), "group_size": (32, 64, 128, 256, 512)},
         describe,
-        start={"bits": 3, "group_size": 64},
-        title="Sixty-four weights, and what is kept of them",
+        start={"bits": 3, "group_size": 128},
+        title=f"{SHOWN} weights of {source['model']}, and what is kept of them",
     )
 
 

@@ -20,7 +20,7 @@ class ExplorerMime(MimeRenderPlugin):
     @staticmethod
     def handle_mime(
         renderer: NbElementRenderer, data: MimeData, inline: bool
-    ) -> None | list[nodes.Element]:
+    ) -> list[nodes.Element] | None:
         """The figure element, or None for an output of another kind.
 
         A position whose function raised is a warning, which a strict build does not let pass.

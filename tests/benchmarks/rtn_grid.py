@@ -30,7 +30,9 @@ def main() -> None:
     for scheme in (None, *(QuantScheme(bits, False, group) for group in GROUPS for bits in BITS)):
         rows.append(measure(model, reference, tokens, scheme))
         print(rows[-1], flush=True)
-    save("rtn_grid", rows, command=COMMAND, corpus="editorials", split="evaluation", rows_of_512=ROWS)
+    save(
+        "rtn_grid", rows, command=COMMAND, corpus="editorials", split="evaluation", rows_of_512=ROWS
+    )
 
 
 if __name__ == "__main__":

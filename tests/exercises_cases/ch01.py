@@ -4,7 +4,6 @@ import math
 import struct
 
 import numpy as np
-import torch
 
 from qlearn.formats import FP16, decode
 
@@ -18,10 +17,6 @@ def decode_by_text(pattern):
     exponent, fraction = int(bits[1:6], 2), int(bits[6:], 2)
     size = (fraction + 1024 * (exponent > 0)) * 2.0 ** (max(exponent, 1) - 25)
     return -size if bits[0] == "1" else size
-
-
-def decode_by_torch(pattern):
-    return torch.tensor([pattern], dtype=torch.int32).to(torch.uint16).view(torch.float16)[0]
 
 
 def decode_unsigned(pattern):
@@ -85,8 +80,8 @@ CASES = {
         "wrong": [
             (lambda v, f, low: 2.0**-f, "That is the step at 1"),
             (lambda v, f, low: 2.0 ** (math.floor(math.log2(v)) - f), "the step stops shrinking"),
-            (lambda v, f, low: max(v, 2.0**low) / 2**f, "the step does not grow".capitalize()),
-            (lambda v, f, low: 2 * gap_by_log2(v, f, low), "Your number is twice"),
+            (lambda v, f, low: max(v, 2.0**low) / 2**f, "The step does not grow"),
+            (lambda v, f, low: 2.0 ** (max(math.frexp(v)[1], low) - f), "Twice too wide"),
         ],
     },
     "ch01.lost_updates": {

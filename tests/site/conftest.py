@@ -20,9 +20,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MIME = "application/vnd.qlearn.explorer+json"
 ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -91,7 +96,7 @@ def server(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; where there is none, a skip that says so, and a failure where CI is set."""
+    """Headless Chromium; without one a skip that says so, or a failure where CI is set."""
     from playwright.sync_api import sync_playwright
 
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -189,7 +194,7 @@ def pages(site: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def bundles(sources: Path, pages: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """What Python computed for each page: the outputs of its notebook, or the gallery's explorers."""
+    """What Python computed for each page: its notebook's outputs, or the gallery's explorers."""
     from qlearn import gallery
 
     found: dict[str, list[dict[str, Any]]] = {}
@@ -204,7 +209,7 @@ def bundles(sources: Path, pages: list[str]) -> dict[str, list[dict[str, Any]]]:
                 if MIME in output.get("data", {})
             ]
         elif prose.exists():
-            names = re.findall(r"^```\{qlearn-explorer\} *(\w+)", prose.read_text("utf-8"), re.M)
+            names = re.findall(r"(?m)^```\{qlearn-explorer\} *(\w+)", prose.read_text("utf-8"))
             outputs = [gallery.EXPLORERS[explorer]().bundle() for explorer in names]
         else:
             outputs = []

@@ -53,7 +53,7 @@ def places_of(bundle):
 
 
 def missing(expected, found, tolerance=0.0):
-    """The leaves of `expected` that `found` lacks or has otherwise (plotly adds leaves of its own)."""
+    """The leaves of `expected` that `found` lacks or has otherwise; plotly adds its own."""
     there = dict(leaves(found))
     return [
         path
@@ -123,7 +123,7 @@ def check_all_positions(page, figure, bundle, where):
 
 
 def check_layout(expected, found, tolerance, at):
-    """Plotly turns a reversed automatic range into numbers and forgets the word: check the order."""
+    """Plotly turns a reversed automatic range into numbers and forgets the word."""
     lacking = []
     for path in missing(expected, found, tolerance):
         if path[-1] == "autorange":

@@ -63,7 +63,7 @@
     const bundle = JSON.parse(figure.querySelector("script[type='application/json']").textContent);
     const inputs = [...figure.querySelectorAll("[data-control]")];
     const plot = figure.querySelector(".qx-plot"), caption = figure.querySelector("figcaption");
-    let queued = 0, drawn = false;
+    let queued = 0, drawn = false, look;
     const value = (input) => (input.type === "checkbox" ? Number(input.checked) : Number(input.value));
     const frame = (at) => {
       if (!bundle.parts) return restore(bundle.pool, bundle.frames[at.reduce((k, i, c) => k * bundle.controls[c].labels.length + i, 0)]);
@@ -75,8 +75,9 @@
       const began = performance.now();
       const at = inputs.map(value), { data, layout, text } = frame(at);
       drawn = true;
+      look ??= template(figure);
       // plotly writes into what it is given: hand it copies, but the arrays as they are.
-      Plotly.react(plot, data.map((trace) => ({ ...trace })), { ...structuredClone(layout), template: template(figure), height: bundle.height, autosize: true }, config)
+      Plotly.react(plot, data.map((trace) => ({ ...trace })), { ...structuredClone(layout), template: look, height: bundle.height, autosize: true }, config)
         .then(() => performance.measure("qx-draw", { start: began }));
       plot.setAttribute("aria-label", text);
       if (caption.textContent !== text) caption.textContent = text;
@@ -91,7 +92,7 @@
       }
       ask();
     }));
-    figure.qxTheme = () => drawn && ask();
+    figure.qxTheme = () => { look = null; return drawn && ask(); };
     const near = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) { near.disconnect(); ask(); }
     }, { rootMargin: "400px" });

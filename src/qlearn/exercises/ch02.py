@@ -25,6 +25,10 @@ def _grid(
     return scale, round(sign * low / scale)
 
 
+def _fitted(values: Tensor, bits: int) -> tuple[float, int]:
+    return _grid(values, bits)
+
+
 def _grid_not_rounded(values: Tensor, bits: int) -> tuple[float, float]:
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     scale = (high - low) / (2**bits - 1)
@@ -134,6 +138,10 @@ def _block(
     return step.half(), codes.to(torch.uint8)
 
 
+def _stored_block(block: Tensor) -> tuple[Tensor, Tensor]:
+    return _block(block)
+
+
 def _block_eight_not_clamped(block: Tensor) -> tuple[Tensor, Tensor]:
     step = block[block.abs().argmax()] / -8
     return step.half(), torch.trunc(block / step + 8.5).to(torch.uint8)
@@ -161,7 +169,7 @@ EXERCISES = [
         id="ch02.grid",
         task="Write `grid(values, bits)`: return the scale and the zero-point of the asymmetric "
         "grid whose range holds all values and 0.",
-        expected=lambda values, bits: _grid(values, bits),
+        expected=_fitted,
         cases=tuple(
             (torch.tensor(values), bits)
             for values in (EIGHT, POSITIVE, NEGATIVE, [-0.8, 0.3, 2.1])
@@ -250,8 +258,8 @@ EXERCISES = [
             "This is the place of the best clip in the list; return the clip itself.": _best_index,
             "This minimises the largest error, which never lets anything be clipped. Take the mean "
             "of the squares.": lambda values, bits, clips: _best(values, bits, clips, "largest"),
-            "Clipping costs nothing in your sum, so the finest grid wins: clamp the codes, and count "
-            "the error of the clipped values too.": _best_unclamped,
+            "Clipping costs nothing in your sum, so the finest grid wins: clamp the codes, and "
+            "count the error of the clipped values too.": _best_unclamped,
             "Only the error of clipping is counted: a wider grid also rounds more coarsely.": (
                 lambda values, bits, clips: _best(values, bits, clips, "clipping")
             ),
@@ -263,7 +271,7 @@ EXERCISES = [
         id="ch02.q4_0",
         task="Write `q4_0(block)`: return GGUF's float16 step and its uint8 codes for a block of "
         "32 float32 weights; the codes come from the float32 step.",
-        expected=lambda block: _block(block),
+        expected=_stored_block,
         cases=_block_cases,
         mistakes={
             "The step comes from the largest magnitude without its sign: Q4_0 divides the signed "

@@ -1,0 +1,99 @@
+"""How long one move of a slider takes to be drawn on the built site, in headless Chromium.
+
+Run `python tests/benchmarks/redraw.py [folder of the built site]` in the repository after
+`make book`, on a quiet machine. The time runs from the first line of the page's drawing function
+to the end of Plotly's promise (a User Timing entry, `qx-draw`); the browser paints after that.
+"""
+
+import functools
+import http.server
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from qlearn import results
+
+MOVES = 200
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# Walks the positions in order and back; one move a frame, as a hand would at its fastest.
+MOVE = """
+async ([figure, moves]) => {
+  performance.clearMeasures("qx-draw");
+  const inputs = [...figure.querySelectorAll("[data-control]")];
+  const size = (i) => i.type === "checkbox" ? 2 : i.options?.length ?? Number(i.max) + 1;
+  for (let k = 0; k < moves; k++) {
+    const c = k % inputs.length, at = Math.floor(k / inputs.length) % size(inputs[c]);
+    if (inputs[c].type === "checkbox") inputs[c].checked = Boolean(at); else inputs[c].value = at;
+    inputs[c].dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  }
+  return performance.getEntriesByName("qx-draw").map((e) => e.duration);
+}
+"""
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
+
+
+def measure(site: Path) -> list[dict[str, Any]]:
+    """One row for each explorer that has controls: page, positions, milliseconds."""
+    from playwright.sync_api import sync_playwright
+
+    rows = []
+    handler = functools.partial(_Quiet, directory=str(site))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or playwright.chromium.executable_path,
+            args=ARGUMENTS,
+        )
+        for path in sorted([*site.glob("book/*.html"), *site.glob("notebooks/*.html")]):
+            name = path.relative_to(site).as_posix()
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"http://127.0.0.1:{server.server_port}/{name}")
+            for number, figure in enumerate(page.query_selector_all("figure.qx")):
+                figure.scroll_into_view_if_needed()
+                page.wait_for_function("f => 'position' in f.dataset", arg=figure)
+                if figure.query_selector("[data-control]") is None:
+                    continue
+                page.evaluate(MOVE, [figure, 40])  # the first redraws compile the script
+                times = page.evaluate(MOVE, [figure, MOVES])
+                rows.append(
+                    {
+                        "page": name,
+                        "explorer": number,
+                        "redraws": len(times),
+                        "median_ms": round(quantile(times, 0.5), 1),
+                        "p95_ms": round(quantile(times, 0.95), 1),
+                    }
+                )
+            page.close()
+        browser.close()
+    server.shutdown()
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and write `redraw.json`."""
+    site = Path(arguments[0] if arguments else "_build/html")
+    if not (site / "search.html").exists():
+        raise SystemExit(f"{site} holds no built site; run `make book` first")
+    rows = measure(site)
+    for row in rows:
+        sys.stdout.write(f"{row}\n")
+    results.save("redraw", rows, "python tests/benchmarks/redraw.py", unit="ms, one redraw")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
