@@ -10,16 +10,22 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from qlearn.explorer_bundle import MIME
 from qlearn.explorer_grid import restore
 from qlearn.notebook_compare import differences
-from qlearn.notebook_run import peak_memory
+from qlearn.notebook_run import busy_seconds, peak_memory
 from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS
 
 
 class Budget(pytest.Item):
-    """The chapter stayed within its time and memory."""
+    """The chapter stayed within its time and memory.
+
+    A machine that does other things beside stretches the clock, but not the kernel's CPU time: on a
+    quiet one the smaller of the two is what a reader waits.
+    """
 
     def runtest(self):
-        seconds = sum(self.parent.stash.get(SECONDS, []))
-        peak = peak_memory(self.parent.kernel.km.provisioner.pid)
+        pid = self.parent.kernel.km.provisioner.pid
+        clock = sum(self.parent.stash.get(SECONDS, []))
+        seconds = min(clock, busy_seconds(pid))
+        peak = peak_memory(pid)
         assert seconds <= MAX_SECONDS, f"{seconds:.0f} s; {MAX_SECONDS} s are allowed"
         assert peak <= MAX_MEMORY, f"{peak / 1e9:.2f} GB; {MAX_MEMORY / 1e9} GB are allowed"
 

@@ -330,13 +330,20 @@ def test_the_command_executes_in_place_and_measures(clone, capsys):
     assert "01_title.ipynb: " in capsys.readouterr().out
 
 
-def test_a_chapter_over_its_bounds_is_not_written(clone, monkeypatch):
-    notebooks.main(["--write"])
-    before = clone.path.read_bytes()
-    monkeypatch.setattr(notebooks, "execute", lambda path: (nbformat.read(path, 4), 91.0, 10**9))
-    with pytest.raises(ValueError, match=r"took 91 s and 1\.00 GB"):
-        notebooks.main(["--execute"])
-    assert clone.path.read_bytes() == before
+@pytest.mark.parametrize(
+    ("seconds", "peak", "words"),
+    [(91.0, 10**9, "took 91 s and 1.00 GB"), (9.0, 17 * 10**8, "took 9 s and 1.70 GB")],
+)
+def test_a_chapter_over_its_bounds_is_told_and_not_published(
+    clone, monkeypatch, capsys, seconds, peak, words
+):
+    def run(path):
+        return nbformat.read(path, as_version=4), seconds, peak
+
+    monkeypatch.setattr(notebooks, "execute", run)
+    assert notebooks.main(["--execute"]) == 1
+    assert words in capsys.readouterr().err
+    assert clone.saved == {}
 
 
 def test_write_changes_once_and_check_lists_what_is_left(clone, capsys):

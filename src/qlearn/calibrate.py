@@ -189,9 +189,8 @@ def _first_call(body: nn.Module, block: nn.Module, row: Tensor) -> tuple[Tensor,
         call.append(_split(args, kwargs))
         raise _Stop
 
-    with block.register_forward_pre_hook(note, with_kwargs=True):
-        with suppress(_Stop):
-            run_body(body, row)
+    with block.register_forward_pre_hook(note, with_kwargs=True), suppress(_Stop):
+        run_body(body, row)
     return call[0]
 
 

@@ -78,7 +78,8 @@ def perplexity(model: Model, tokens: Tensor) -> float:
     total = 0.0
     with predictor.evaluating(), torch.inference_mode():
         for (features,), targets in _positions([predictor], tokens):
-            total += _surprise(predictor.logits(features), targets)
+            logits = predictor.logits(features)
+            total += _surprise(logits, logits.logsumexp(-1), targets)
     return _exp(total / _predictions(tokens))
 
 
@@ -106,9 +107,10 @@ def compare(model: Model, reference: Model, tokens: Tensor) -> Comparison:
             ours = mine.logits(own)
             truth = theirs.logits(other).to(ours.device)
             agreements += int((ours.argmax(-1) == truth.argmax(-1)).sum())
-            surprise += _surprise(ours, targets)
-            reference_surprise += _surprise(truth, targets)
-            divergence += _divergence(ours, truth)
+            our_total, true_total = ours.logsumexp(-1), truth.logsumexp(-1)
+            surprise += _surprise(ours, our_total, targets)
+            reference_surprise += _surprise(truth, true_total, targets)
+            divergence += _divergence(ours, truth, true_total - our_total, true_total)
     count = _predictions(tokens)
     return Comparison(
         perplexity=_exp(surprise / count),
@@ -144,19 +146,18 @@ def _predictions(tokens: Tensor) -> int:
     return tokens.shape[0] * (tokens.shape[1] - 1)
 
 
-def _surprise(logits: Tensor, targets: Tensor) -> float:
-    """Summed negative log-likelihood of ``targets`` in nats."""
+def _surprise(logits: Tensor, total: Tensor, targets: Tensor) -> float:
+    """Summed negative log-likelihood of ``targets`` in nats; ``total`` is logsumexp(logits)."""
     chosen = logits.gather(-1, targets.to(logits.device)[:, None])[:, 0]
-    return float((logits.logsumexp(-1).double() - chosen.double()).sum())
+    return float((total.double() - chosen.double()).sum())
 
 
-def _divergence(logits: Tensor, truth: Tensor) -> float:
-    """Summed KL(truth || logits) in nats; both tensors are written over."""
-    # log p - log q = (t - l) - (logsumexp t - logsumexp l), so one difference serves all classes.
-    shift = truth.logsumexp(-1, keepdim=True) - logits.logsumexp(-1, keepdim=True)
-    ratio = torch.sub(truth, logits).sub_(shift)
-    weight = torch.softmax(truth, -1)
-    return float((weight.mul_(ratio)).sum(-1, dtype=torch.float64).sum())
+def _divergence(logits: Tensor, truth: Tensor, shift: Tensor, true_total: Tensor) -> float:
+    """Summed KL(truth || logits) in nats."""
+    # log p - log q = (t - l) - (logsumexp t - logsumexp l): `shift` serves all classes.
+    ratio = torch.sub(truth, logits).sub_(shift[:, None])
+    weight = (truth - true_total[:, None]).exp_()
+    return float(weight.mul_(ratio).sum(dtype=torch.float64))
 
 
 def _exp(mean: float) -> float:

@@ -33,8 +33,7 @@ def landing() -> Explorer:
     shown = slice(first, first + SHOWN)
     values = weight[row, shown]
     places = list(range(first, first + SHOWN))
-    # The largest weight lies far out: the scale ends where all the others still fit.
-    reach = 1.15 * float(values.abs().sort().values[-2])
+    reach = 1.05 * float(values.abs().max())
     layer = source["layer"].removeprefix("model.")
 
     def quantized(bits: int, group_size: int) -> QuantizedTensor:
@@ -72,8 +71,8 @@ def landing() -> Explorer:
         return (
             f"{bits} bits in groups of {group_size}: {2**bits} values a group, "
             f"{stored.bits_per_weight:.2f} bits a weight with its scales, "
-            f"signal {noise:.1f} dB above the error. One weight, {float(values.abs().max()):.1f}, "
-            "lies beyond the figure and stretches the scale of its group."
+            f"signal {noise:.1f} dB above the error. "
+            "A group's largest weight sets the step of all its others."
         )
 
     return Explorer(

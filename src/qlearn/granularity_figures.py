@@ -171,11 +171,16 @@ def _borders(columns: list[int], group_size: Any) -> list[dict[str, Any]]:
     ]
 
 
-def tradeoff(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
-    """SQNR against bits per weight counted whole: one line a granularity, one point a precision.
+def tradeoff(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    y_title: str = "mean SQNR (dB)",
+) -> go.Figure:
+    """Quality against bits per weight counted whole: a line a granularity, a point a precision.
 
     Args:
-        series: name -> (bits per weight, SQNR in dB).
+        series: name -> (bits per weight, quality in dB).
+        y_title: what the quality is.
     """
     figure = go.Figure()
     for k, (name, (cost, quality)) in enumerate(series.items()):
@@ -190,7 +195,7 @@ def tradeoff(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> g
         )
     figure.update_layout(
         base_layout(
-            x_title="bits per weight, counted whole", y_title="mean SQNR (dB)", legend=True,
+            x_title="bits per weight, counted whole", y_title=y_title, legend=True,
             height=460, margin={"t": 70},
         )
     )  # fmt: skip

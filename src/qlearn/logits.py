@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_TOKENS_AT_ONCE = 512  # through the body of the model
+_TOKENS_AT_ONCE = (
+    1024  # through the body of the model: quantized layers unpack once for all of them
+)
 _PROBE = 8  # tokens on which body and head are compared with the whole model
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
@@ -95,6 +98,23 @@ class Remembered:
         self._head = predictor._head
         self.vocab_size = predictor.vocab_size
 
+    def with_features(self, features: Tensor) -> Remembered:
+        """The same head and tokens under other hidden states ``[rows, length - 1, width]``.
+
+        For trials that replay only the end of a model, and so have hidden states but no model.
+
+        Raises:
+            ValueError: for hidden states of another shape.
+        """
+        if features.shape != self._features.shape:
+            raise ValueError(
+                f"features has shape {tuple(features.shape)}; pass the hidden states of all but "
+                f"the last position, {tuple(self._features.shape)}"
+            )
+        other = copy(self)
+        other._features = features
+        return other
+
     def features(self, rows: slice) -> Tensor:
         """As :meth:`Predictor.features`."""
         return self._features[rows]
@@ -152,7 +172,7 @@ def predictor_of(model: nn.Module | Remembered, tokens: Tensor) -> Predictor | R
 
 
 def row_slices(tokens: Tensor) -> Iterator[slice]:
-    """All rows of ``tokens``, about 512 tokens at a time."""
+    """All rows of ``tokens``, about 1,024 tokens at a time."""
     step = max(1, _TOKENS_AT_ONCE // tokens.shape[1])
     for start in range(0, tokens.shape[0], step):
         yield slice(start, min(start + step, tokens.shape[0]))
@@ -275,16 +295,19 @@ def _agree(parts: tuple[Part, Part], probe: Tensor, expected: Tensor) -> bool:
 
 
 def input_vocabulary(model: nn.Module) -> int | None:
+    """How many token ids the model has an embedding for; ``None`` where that is not known."""
     get_embeddings = getattr(model, "get_input_embeddings", None)
     embeddings = get_embeddings() if callable(get_embeddings) else None
     return getattr(embeddings, "num_embeddings", None)
 
 
 def longest_row(model: nn.Module) -> int | None:
+    """How many positions the model knows; ``None`` where that is not known."""
     longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     return longest if isinstance(longest, int) and longest > 0 else None
 
 
 def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
     tensor = next(model.parameters(), None)
     return torch.device("cpu") if tensor is None else tensor.device

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qlearn import QuantScheme, fake_quantize, load_model, load_tokenizer, load_tokens
 from qlearn.blocks import find_blocks, linear_layers
-from qlearn.evaluate import Remembered, compare, remember
+from qlearn.evaluate import compare, remember
 from qlearn.results import save
 
 SCHEME = QuantScheme(3, False, 64)
@@ -64,7 +64,7 @@ def scan(model: Any, tokens: Tensor, only: tuple[int, str] | None = None) -> lis
             layer.weight.data = fake_quantize(original, SCHEME)
             final = replay(model, number, hidden[number], keywords)
             layer.weight.data = original
-            trial = Remembered(tokens, final, reference.head, reference.vocabulary)
+            trial = reference.with_features(final[:, :-1])
             result = compare(trial, reference, tokens)
             row = {
                 "block": number,

@@ -1,4 +1,4 @@
-"""Answers to chapter 1's exercises, written another way than its module: right ones and wrong ones."""
+"""Answers to chapter 1's exercises, written another way than its module."""
 
 import math
 import struct

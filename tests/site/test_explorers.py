@@ -21,8 +21,7 @@ async ([figure, places]) => {
     inputs.forEach((input, c) => {
       if (input.type === "checkbox") input.checked = Boolean(at[c]); else input.value = at[c];
     });
-    delete figure.dataset.position;
-    inputs[0]?.dispatchEvent(new Event("input", { bubbles: true }));
+    if (inputs.length) delete figure.dataset.position;  // what is there then is newly drawn
     inputs.forEach((input) => input.dispatchEvent(new Event("input", { bubbles: true })));
     const until = performance.now() + 5000;
     while (figure.dataset.position !== at.join(",") && performance.now() < until)

@@ -182,7 +182,7 @@ EXERCISES = [
         },
         rtol=1e-9,
         atol=0.0,
-        hint="Find e with 2^e <= value < 2^(e+1), then cut that stretch into 2^fraction_bits steps.",
+        hint="Find e with 2^e <= value < 2^(e+1), then cut that stretch in 2^fraction_bits steps.",
     ),
     Exercise(
         id="ch01.lost_updates",

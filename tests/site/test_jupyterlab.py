@@ -1,0 +1,98 @@
+"""An explorer in JupyterLab itself: a slider moved with the keyboard redraws through the kernel."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+
+WAIT = 180  # seconds: a busy machine starts it slowly
+CODE = """import plotly.graph_objects as go
+from qlearn.explorer import Explorer
+def figure(bits):
+    if bits == 5:
+        raise RuntimeError("not five")
+    return go.Figure(go.Bar(x=["levels"], y=[2**bits], width=bits / 10))
+Explorer(figure, {"bits": range(2, 9)}, lambda bits: f"{2**bits} levels")"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab on loopback over a folder with one notebook; its address."""
+    cells = [nbformat.v4.new_code_cell(CODE)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    base = f"http://127.0.0.1:{(port := free_port())}/"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--ServerApp.root_dir={tmp_path}", f"--ServerApp.port={port}"]
+    command += [
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    homes = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "RUNTIME")}
+    homes["JUPYTERLAB_SETTINGS_DIR"] = homes["JUPYTERLAB_WORKSPACES_DIR"] = str(tmp_path / "lab")
+    running = subprocess.Popen(
+        command,
+        env={**os.environ, **homes},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(base + "api", running)
+        yield base
+    finally:
+        running.terminate()
+        running.wait(timeout=30)
+
+
+def wait_for(address, running):
+    until = time.monotonic() + WAIT
+    while time.monotonic() < until:
+        assert running.poll() is None, "JupyterLab ended before it could be opened"
+        try:
+            with urllib.request.urlopen(address, timeout=2) as reply:
+                assert "version" in json.load(reply)
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not answer in {WAIT} s")
+
+
+def test_the_keyboard_moves_a_slider_in_jupyterlab(lab, browser):
+    context = browser.new_context(viewport={"width": 1200, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(WAIT * 1000)
+    page.goto(lab + "lab/tree/one.ipynb")
+    page.wait_for_selector(".jp-NotebookPanel-toolbar")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.click(".jp-CodeCell .cm-content")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector(".jp-OutputArea .js-plotly-plot .main-svg")
+    text, handle = ".jp-OutputArea .widget-html-content >> nth=0", ".noUi-handle >> nth=0"
+    assert page.inner_text(text) == "4 levels"
+    heights = "() => document.querySelector('.js-plotly-plot').data[0]?.y[0] ?? null"
+    assert page.evaluate(heights) == 4
+    page.focus(handle)
+    for press, level in (("ArrowRight", 8), ("ArrowRight", 16)):
+        page.keyboard.press(press)
+        page.wait_for_function(f"({heights})() === {level}")
+        assert page.inner_text(text) == f"{level} levels"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("t => document.body.innerText.includes(t)", arg="RuntimeError at bits=5")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("t => document.body.innerText.includes(t)", arg="64 levels")
+    assert page.evaluate(heights) == 64
+    context.close()
