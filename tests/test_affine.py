@@ -276,6 +276,7 @@ def test_bits_per_weight_is_counted_whole(scheme, shape, expected):
 def test_schemes_read_well():
     assert str(QuantScheme(4, False, 64)) == "INT4 g64 asym"
     assert str(QuantScheme(8, True, None)) == "INT8 per channel sym"
+    assert str(QuantScheme(4, True, 64, "restricted")) == "INT4 g64 sym restricted"
     assert str(QuantScheme(8, True, "tensor")) == "INT8 per tensor sym"
     assert (
         QuantScheme(4).convention == "zero-exact"

@@ -233,7 +233,7 @@ def test_bad_models(tiny_llama):
     with pytest.raises(ValueError, match="model predicts 128 classes, reference 100"):
         compare(tiny_llama, smaller, TOKENS % 100)
     with pytest.raises(
-        ValueError, match="tokens of shape .* are not the ones that were remembered"
+        ValueError, match=r"tokens of shape .* are not the ones that were remembered"
     ):
         compare(tiny_llama, remember(tiny_llama, TOKENS), TOKENS.flip(0))
     with pytest.raises(ValueError, match="model=str is not a model"):

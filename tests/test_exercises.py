@@ -89,7 +89,7 @@ def solution_after(cells: list[dict[str, Any]]) -> str:
         if cell["cell_type"] == "code":
             return ""
         text = "".join(cell["source"])
-        if "{dropdown}" in text or "<details" in text:
+        if "dropdown" in text or "<details" in text:
             return "\n".join(FENCE.findall(text))
     return ""
 

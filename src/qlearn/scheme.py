@@ -125,7 +125,9 @@ class QuantScheme:
             self.group_size,  # type: ignore[arg-type]
             f"g{self.group_size}",
         )
-        return f"INT{self.bits} {group} {kind}"
+        usual = "full-range" if self.symmetric else "zero-exact"
+        rule = "" if self.convention == usual else f" {self.convention}"
+        return f"INT{self.bits} {group} {kind}{rule}"
 
 
 def _divisors_near(number: int, wanted: int) -> list[int]:

@@ -21,6 +21,7 @@ HEADLINE = [
     QuantScheme(4),
     QuantScheme(4, False, 64),
     QuantScheme(4, True, 64),
+    QuantScheme(4, True, 64, "restricted"),
     QuantScheme(3, False, 64),
     QuantScheme(2, False, 64),
 ]
