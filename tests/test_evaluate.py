@@ -165,8 +165,6 @@ def test_remembering_outlives_quantizing_in_place_and_the_body(tiny_llama):
     quantize_model(tiny_llama, scheme=QuantScheme(2, False, 32), progress=False)
     assert compare(tiny_llama, memory, TOKENS).reference_perplexity == before
     assert memory.nbytes == 5 * 39 * 64 * 4
-    block = weakref.ref(tiny_llama.model.layers[0])
-    del tiny_llama  # the fixture still holds it, so look at a model of our own
     own = made("gpt2")
     memory = remember(own, TOKENS)
     block = weakref.ref(own.transformer.h[0])

@@ -1,10 +1,9 @@
-"""The notebooks' machinery: normal form, generated cells, shape, execution, comparison."""
+"""The notebooks' machinery: normal form, execution, comparison, and its command."""
 
 import shutil
 import subprocess
 import sys
 import types
-from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -12,140 +11,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from qlearn import notebooks
-from qlearn.notebook_cells import (
-    BADGES_TAG,
-    BOOTSTRAP_TAG,
-    Publication,
-    badges,
-    bootstrap_cell,
-    generated,
-    read_publication,
-)
 from qlearn.notebook_compare import differences
 from qlearn.notebook_normal import WIDGET_VIEW, normalise
 from qlearn.notebook_run import execute
-from qlearn.notebook_structure import EXPLORER, IGNORED, check_structure
-
-PUBLISHED = Publication("me/course", "main", "0.1.0")
-SOLUTION = "````{admonition} Solution\n:class: dropdown\n\n```python\nx = 1\n```\n````"
-
-
-def exercise(k):
-    return [
-        new_markdown_cell(f"### Exercise 1.{k}: name\n\nDo it."),
-        new_code_cell(f'x = ...\n\ncheck("ch01.name{k}", x)', execution_count=1),
-        new_markdown_cell(SOLUTION),
-    ]
-
-
-def chapter():
-    """A chapter in shape."""
-    explorer = new_output("display_data", {EXPLORER: {"version": 1}, "text/plain": "a table"})
-    shown = new_code_cell("explorer", metadata={"tags": [IGNORED]}, execution_count=1)
-    shown.outputs = [explorer]
-    cells = [
-        new_markdown_cell("# 1. Title"),
-        new_markdown_cell("## What you will be able to do\n\n**Time:** about 60 minutes"),
-        new_markdown_cell("## Predict\n\nHow many?"),
-        new_markdown_cell("## By hand"),
-        new_markdown_cell("## Try it"),
-        shown,
-        new_markdown_cell("## Exercises"),
-        *(cell for k in (1, 2, 3) for cell in exercise(k)),
-        new_markdown_cell("## What to remember\n\nIt."),
-        new_markdown_cell("## Sources\n\nThis."),
-    ]
-    notebook = generated(new_notebook(cells=cells), "01_title.ipynb", PUBLISHED)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.execution_count = 1
-    return normalise(notebook)
-
-
-def problems(notebook, folder, *, again=True):
-    path = folder / "01_title.ipynb"
-    notebooks.write(normalise(notebook) if again else notebook, path)
-    return check_structure(path, PUBLISHED)
-
-
-def test_a_chapter_in_shape_has_no_problem(tmp_path):
-    assert problems(chapter(), tmp_path) == []
-
-
-def source(index, text):
-    def change(notebook):
-        notebook.cells[index].source = text
-
-    return change
-
-
-def drop(index):
-    return lambda notebook: notebook.cells.pop(index)
-
-
-def output(made, tag=None):
-    def change(notebook):
-        notebook.cells[7].outputs.append(made)
-        notebook.cells[7].metadata.tags = [tag] if tag else [IGNORED]
-
-    return change
-
-
-def place(text):
-    for index, cell in enumerate(chapter().cells):
-        if text in cell.source:
-            return index
-    raise AssertionError(text)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (source(0, "# Title"), "does not begin with '# 1. '"),
-        (source(0, "# 2. Title"), "does not begin with '# 1. '"),
-        (source(0, "# 1. Title\n\n# Another"), "more than one heading"),
-        (source(3, "## What you will be able to do"), "no line '**Time:**"),
-        (source(4, "## Predict\n\nNothing."), "asks no question"),
-        (source(4, "Why?"), "its sections are"),
-        (source(5, "## Sources"), "its sections are"),
-        (drop(7), "shows no explorer"),
-        (source(place("ch01.name2"), "x = 1"), "exercise 1.2 is not followed by a code cell"),
-        (source(place("ch01.name2"), 'check("ch02.a", 1)'), "1.2 is not followed by a code cell"),
-        (source(place("ch01.name2"), 'check("ch01.a", 1)\n\nprint(1)'), "1.2 is not followed"),
-        (drop(place("ch01.name2") + 1), "exercise 1.2 has no folded solution"),
-        (source(place("Exercise 1.3"), "### Exercise 1.4: x"), "numbered ['1.1', '1.2', '1.4']"),
-        (source(place("Exercise 1.3"), "words"), "there must be 3 or more"),
-        (output(new_output("error", ename="KeyError")), "shows an error: KeyError"),
-        (output(new_output("stream", name="stderr", text="Warning")), "prints to stderr"),
-        (output(new_output("stream", text="/home/someone/x")), "a path of this machine"),
-        (output(new_output("stream", text="<a at 0x7f00aa11bb22>")), "an address of this machine"),
-        (output(new_output("display_data", {"application/vnd.plotly.v1+json": {}})), "bare plotly"),
-        (output(new_output("stream", text="fine"), "other"), f"without the tag {IGNORED}"),
-    ],
-)
-def test_each_fault_is_told(change, words, tmp_path):
-    notebook = chapter()
-    change(notebook)
-    found = problems(notebook, tmp_path)
-    assert any(words in line for line in found), found
-
-
-def test_unexecuted_hand_edited_and_large_chapters_are_told(tmp_path):
-    notebook = chapter()
-    notebook.cells[7].execution_count = None
-    assert any("not executed in order" in line for line in problems(notebook, tmp_path))
-
-    notebook = chapter()
-    notebook.cells[2].source += "\nprint('mine')"
-    assert any("normal form" in line for line in problems(notebook, tmp_path))
-
-    notebook = chapter()
-    notebook.cells[7].outputs[0].data["text/plain"] = "x" * 1_000_001
-    assert any("1 MB at the most" in line for line in problems(notebook, tmp_path))
-
-    notebook = chapter()
-    notebook.cells[7].metadata["execution"] = {"iopub.status.busy": "now"}
-    assert any("normal form" in line for line in problems(notebook, tmp_path, again=False))
+from qlearn.notebook_structure import EXPLORER, IGNORED
 
 
 def test_the_normal_form_holds_nothing_that_a_run_leaves_by_chance():
@@ -182,107 +51,6 @@ def test_ids_follow_the_text_and_are_unique():
     more = normalise(new_notebook(cells=[new_markdown_cell("first"), *twice])).cells
     assert len(set(ids)) == 3
     assert [cell.id for cell in more[1:]] == ids
-
-
-def test_generated_cells_are_replaced_not_repeated():
-    once = chapter()
-    once.cells[1].source = "old"
-    again = generated(once, "01_title.ipynb", PUBLISHED)
-    tags = [tag for cell in again.cells for tag in cell.metadata.get("tags", [])]
-    assert tags.count(BADGES_TAG) == tags.count(BOOTSTRAP_TAG) == 1
-    assert again.cells[1].source == badges("01_title.ipynb", PUBLISHED)
-
-
-def test_badges_point_at_the_published_file():
-    text = badges("01_title.ipynb", PUBLISHED)
-    assert "github/me/course/blob/main/notebooks/01_title.ipynb" in text
-    assert "/gh/me/course/main?urlpath=lab%2Ftree%2Fnotebooks%2F01_title.ipynb" in text
-    assert "![" not in text, "an image would be a request to another host"
-
-
-@pytest.mark.parametrize(
-    "url", ["https://github.com/me/course", "https://github.com/me/course.git"]
-)
-def test_the_repository_is_read_from_the_configuration(tmp_path, url):
-    (tmp_path / "_config.yml").write_text(f"repository: {{url: {url}, branch: dev}}")
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2"')
-    assert read_publication(tmp_path) == Publication("me/course", "dev", "1.2")
-
-
-def test_another_host_is_refused(tmp_path):
-    (tmp_path / "_config.yml").write_text("repository: {url: 'https://example.org/x'}")
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2"')
-    with pytest.raises(
-        ValueError, match=r"repository\.url=.* write https://github\.com/OWNER/NAME"
-    ):
-        read_publication(tmp_path)
-
-
-@pytest.fixture
-def colab(monkeypatch):
-    """A session that looks like Colab's, with qlearn absent and pip recorded, not run."""
-    session = types.SimpleNamespace(widgets=0, pip=[], keep="", after=lambda: None)
-    output_module = types.ModuleType("google.colab.output")
-
-    def enable():
-        session.widgets += 1
-
-    output_module.enable_custom_widget_manager = enable
-    module = types.ModuleType("google.colab")
-    module.output = output_module
-    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
-    monkeypatch.setitem(sys.modules, "google.colab", module)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-
-    def pip(command, check):
-        assert check
-        session.pip = command
-        session.keep = Path(command[command.index("-c") + 1]).read_text()
-        session.after()
-
-    monkeypatch.setattr(subprocess, "run", pip)
-    return session
-
-
-def run_bootstrap():
-    exec(compile(bootstrap_cell(PUBLISHED), "bootstrap", "exec"), {})
-
-
-def test_on_colab_it_installs_the_tag_and_keeps_torch_and_numpy(colab):
-    run_bootstrap()
-    assert colab.pip[-1] == "qlearn[course] @ git+https://github.com/me/course@v0.1.0"
-    assert colab.keep == f"torch=={metadata.version('torch')}\nnumpy=={metadata.version('numpy')}\n"
-    assert colab.widgets == 1
-
-
-def test_on_colab_a_loaded_package_that_changed_asks_for_a_restart(colab, monkeypatch):
-    real = metadata.PathDistribution.version.fget
-
-    def newer(one):
-        return "99" if one.name == "pytest" else real(one)
-
-    after = property(newer)
-    colab.after = lambda: monkeypatch.setattr(metadata.PathDistribution, "version", after)
-    with pytest.raises(SystemExit, match=r"old pytest: choose Runtime > Restart session"):
-        run_bootstrap()
-
-
-def test_where_the_package_is_there_it_does_nothing(colab, monkeypatch):
-    spec = types.SimpleNamespace(origin="qlearn/__init__.py")
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: spec)
-    run_bootstrap()
-    assert colab.pip == []
-    assert colab.widgets == 1
-    monkeypatch.delitem(sys.modules, "google.colab")
-    run_bootstrap()
-    assert colab.pip == []
-
-
-def test_elsewhere_without_the_package_it_says_what_to_do(colab, monkeypatch):
-    monkeypatch.delitem(sys.modules, "google.colab")
-    with pytest.raises(ModuleNotFoundError, match="make lab"):
-        run_bootstrap()
-    assert colab.pip == []
 
 
 def test_a_run_gives_outputs_seconds_and_the_peak(tmp_path):

@@ -16,7 +16,7 @@ from qlearn.logits import Predictor, check_tokens
 
 _TOKENS_AT_ONCE = 1024
 _POSITIONS = 128  # whose logits exist at one time
-SENTIMENT_PROMPT = "Movie review: {review}\nSentiment (positive or negative):"
+SENTIMENT_PROMPT = "Movie review: {review}\nThe sentiment of this review is"
 SENTIMENT_ANSWERS = (" negative", " positive")
 
 

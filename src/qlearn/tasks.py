@@ -52,7 +52,7 @@ def book(environment: Environment, more: list[str]) -> int:
     return status
 
 
-def test(environment: Environment, more: list[str]) -> int:
+def run_tests(environment: Environment, more: list[str]) -> int:
     """Run all tests: the package, the notebooks, the site."""
     return run(environment, ["-m", "pytest", *more])
 
@@ -85,7 +85,7 @@ def bench(environment: Environment, more: list[str]) -> int:
 
 TASKS: dict[str, Callable[[Environment, list[str]], int]] = {
     "book": book,
-    "test": test,
+    "test": run_tests,
     "lab": lab,
     "notebooks": notebooks,
     "bench": bench,
