@@ -1,4 +1,4 @@
-"""The cells that are generated: the buttons, and the bootstrap in a session that looks like Colab."""
+"""The generated cells: the buttons, and the bootstrap in a session that looks like Colab."""
 
 import subprocess
 import sys

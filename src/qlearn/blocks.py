@@ -7,6 +7,7 @@ output head are left as they are.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -103,3 +104,22 @@ def set_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put ``module`` where ``model`` has the submodule of that dotted name."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
+
+
+def input_vocabulary(model: nn.Module) -> int | None:
+    """How many token ids the model has an embedding for; ``None`` where that is not known."""
+    get_embeddings = getattr(model, "get_input_embeddings", None)
+    embeddings = get_embeddings() if callable(get_embeddings) else None
+    return getattr(embeddings, "num_embeddings", None)
+
+
+def longest_row(model: nn.Module) -> int | None:
+    """How many positions the model knows; ``None`` where that is not known."""
+    longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return longest if isinstance(longest, int) and longest > 0 else None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    tensor = next(model.parameters(), None)
+    return torch.device("cpu") if tensor is None else tensor.device

@@ -16,15 +16,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qlearn.activations import AbsMax, AbsMean, Hessian, Inputs, Statistic
-from qlearn.blocks import find_blocks, is_linear
+from qlearn.blocks import device_of, find_blocks, input_vocabulary, is_linear, longest_row
 from qlearn.layers import QuantizedLinear
 from qlearn.logits import (
     body_of,
     check_tokens,
-    device_of,
     evaluating,
-    input_vocabulary,
-    longest_row,
     run_body,
 )
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qlearn.blocks import device_of, input_vocabulary, longest_row
+
 _TOKENS_AT_ONCE = (
     1024  # through the body of the model: quantized layers unpack once for all of them
 )
@@ -292,22 +294,3 @@ def _agree(parts: tuple[Part, Part], probe: Tensor, expected: Tensor) -> bool:
     found, expected = found.float(), expected.float()
     size = expected.abs().amax().nan_to_num(0.0)
     return torch.allclose(found, expected, rtol=0, atol=float(size) * tolerance, equal_nan=True)
-
-
-def input_vocabulary(model: nn.Module) -> int | None:
-    """How many token ids the model has an embedding for; ``None`` where that is not known."""
-    get_embeddings = getattr(model, "get_input_embeddings", None)
-    embeddings = get_embeddings() if callable(get_embeddings) else None
-    return getattr(embeddings, "num_embeddings", None)
-
-
-def longest_row(model: nn.Module) -> int | None:
-    """How many positions the model knows; ``None`` where that is not known."""
-    longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    return longest if isinstance(longest, int) and longest > 0 else None
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
-    tensor = next(model.parameters(), None)
-    return torch.device("cpu") if tensor is None else tensor.device

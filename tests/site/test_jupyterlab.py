@@ -55,7 +55,7 @@ def lab(tmp_path):
         yield base
     finally:
         running.terminate()
-        running.wait(timeout=30)
+        running.wait(timeout=WAIT)
 
 
 def wait_for(address, running):
@@ -77,7 +77,10 @@ def test_the_keyboard_moves_a_slider_in_jupyterlab(lab, browser):
     page.set_default_timeout(WAIT * 1000)
     page.goto(lab + "lab/tree/one.ipynb")
     page.wait_for_selector(".jp-NotebookPanel-toolbar")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    # The toolbar's indicator says idle before there is a kernel; the status bar waits for it.
+    page.wait_for_function(
+        "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
+    )
     page.click(".jp-CodeCell .cm-content")
     page.keyboard.press("Shift+Enter")
     page.wait_for_selector(".jp-OutputArea .js-plotly-plot .main-svg")
