@@ -1,7 +1,5 @@
 """The checker on functions: right, blank and wrong answers of every kind."""
 
-# ruff: noqa: ARG001, ARG005 - stubs and wrong answers ignore their arguments, as students' do
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """What a check shows: hints, containers, the table, HTML; and that it leaves no trace."""
 
-# ruff: noqa: ARG005 - stubs and wrong answers ignore their arguments, as students' do
-
 import dataclasses
 import math
 from html.parser import HTMLParser

@@ -154,10 +154,10 @@ def sqnr(signal: Tensor, approximation: Tensor) -> float:
             f"approximation has shape {tuple(approximation.shape)}, signal {tuple(signal.shape)}; "
             "pass two tensors of one shape"
         )
-    power = signal.double().square().sum()
+    power = signal.detach().double().square().sum()
     if not 0 < power < torch.inf:
         raise ValueError(f"signal has energy {power.item()}; pass finite values that are not all 0")
-    noise = (signal.double() - approximation.double()).square().sum()
+    noise = (signal.detach().double() - approximation.detach().double()).square().sum()
     return float(10 * torch.log10(power / noise))
 
 

@@ -7,6 +7,8 @@ import nbformat
 
 KEPT_CELL_METADATA = {"tags", "nbgrader", "mystnb", "editable", "deletable"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PLOTLY_VIEW = "application/vnd.plotly.v1+json"
+EXPLORER = "application/vnd.qlearn.explorer+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
 
@@ -60,6 +62,9 @@ def _without_noise(outputs: list[Any]) -> list[Any]:
             if last is not None and last.output_type == "stream" and last.name == output.name:
                 last.text += output.text
                 continue
+        elif "data" in output and EXPLORER in output.data:
+            for live in (WIDGET_VIEW, PLOTLY_VIEW):  # a running kernel's views of the same figure
+                output.data.pop(live, None)
         elif "data" in output and WIDGET_VIEW in output.data:
             del output.data[WIDGET_VIEW]
             if set(output.data) <= {"text/plain"}:
