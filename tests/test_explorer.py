@@ -1,7 +1,6 @@
 """Explorers without a browser: controls, frames, additive parts, words, hosts, bad input."""
 
 import json
-import random
 import sys
 import types
 
@@ -12,7 +11,6 @@ import torch
 
 from qlearn import explorer_host
 from qlearn.explorer import MIME, Explorer, show
-from qlearn.explorer_additive import add_up, difference, leaves, shape
 from qlearn.explorer_bundle import bundle_frame, bundle_text, errors
 from qlearn.explorer_controls import make_controls, positions
 from qlearn.explorer_grid import frame, plain, restore, share
@@ -129,79 +127,6 @@ def test_an_error_at_one_position_is_said_there_and_nowhere_else():
     assert errors(bundle) == ["RuntimeError at bits=3: no three"]
     assert bundle_frame(bundle, (1,))["data"] == []
     assert bundle_frame(bundle, (2,))["data"][0]["y"] == [4]
-
-
-TRUE_SUM = {"model": ["small", "large"], "bits": range(1, 40), "context": range(100)}
-WEIGHTS = {"small": 100, "large": 700}
-
-
-def memory(model, bits, context):
-    figure = go.Figure(go.Bar(x=["all"], y=[WEIGHTS[model] + bits * 12.5], name="weights"))
-    figure.add_bar(x=["all"], y=[context * 0.3], name="cache")
-    return figure.update_layout(title=f"{model} model")
-
-
-def total(model, bits, context):
-    numbers = {"t": WEIGHTS[model] + bits * 12.5 + context * 0.3, "b": bits, "m": model}
-    return "{m} at {b:d} bits: {t:,.2f} MB", numbers
-
-
-def test_additive_parts_sum_to_every_figure():
-    explorer = Explorer(memory, TRUE_SUM, total, additive=True, start={"bits": 7})
-    bundle = json.loads(json.dumps(explorer.bundle()))
-    assert len(json.dumps(bundle)) < 15_000
-    draw = random.Random(3)
-    for _ in range(200):
-        at = (draw.randrange(2), draw.randrange(39), draw.randrange(100))
-        model, bits, context = ("small", "large")[at[0]], at[1] + 1, at[2]
-        found = bundle_frame(bundle, at)
-        text = found.pop("text")
-        assert difference(frame(memory(model, bits, context)), found) is None
-        assert text == fill(*total(model, bits, context))
-
-
-@pytest.mark.parametrize(
-    ("figure", "describe", "leaf"),
-    [
-        (lambda a, b: bars(a=a * b), lambda a, b: "x", r"data\.0\.y at a="),
-        (
-            lambda a, b: bars(a=a).update_layout(title=f"{a} {b}"),
-            lambda a, b: "x",
-            r"layout\.title\.text is changed by a and by b",
-        ),
-        (
-            lambda a, b: go.Figure([go.Bar(y=[a])] * (1 + b % 2)),
-            lambda a, b: "x",
-            r"data\.1\.\w+ is there at the start or at b=1",
-        ),
-        (
-            lambda a, b: bars(a=a, b=b),
-            lambda a, b: ("{p:.1f}", {"p": a * b}),
-            r"text\.numbers\.p",
-        ),
-    ],
-)
-def test_a_figure_that_is_no_sum_is_refused_by_leaf(figure, describe, leaf):
-    with pytest.raises(ValueError, match=leaf):
-        Explorer(figure, {"a": range(30), "b": range(30)}, describe, additive=True)
-
-
-def test_add_up_does_not_change_the_base():
-    base = {"y": [1.0, 2.0]}
-    assert add_up(base, [[[], [[["y"], [1.0, 1.0], 0]]]], (1,)) == {"y": [2.0, 3.0]}
-    assert base == {"y": [1.0, 2.0]}
-
-
-def test_leaves_and_shapes():
-    tree = {"data": [{"z": [[1, 2], [3, 4]], "name": "n"}], "flag": True, "none": None}
-    assert {path: shape(leaf) for path, leaf in leaves(tree)} == {
-        ("data", 0, "z"): (2, 2),
-        ("data", 0, "name"): None,
-        ("flag",): None,
-        ("none",): None,
-    }
-    assert shape([[1], [2, 3]]) is None
-    assert shape(["a"]) is None
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ pytest.importorskip("sphinx")
 
 SOURCE = Path(__file__).parents[1] / "book" / "ext" / "run_times.py"
 GOOD = {
-    "provenance": {"date": "2026-01-02", "cpu": "a processor", "commit": "abc", "command": "make"},
-    "chapters": [
+    "date": "2026-01-02",
+    "cpu": "a processor",
+    "commit": "abc",
+    "command": "make",
+    "rows": [
         {"notebook": "02_b", "title": "B", "seconds": 3.4, "memory_bytes": 400_000_000},
         {"notebook": "01_a", "title": "A", "seconds": 30, "memory_bytes": 1_400_000_000},
     ],
@@ -50,9 +53,9 @@ def test_rows_are_in_order_and_in_gb(run_times, tmp_path):
     [
         ("{", "be read"),
         ("[]", "be read"),
-        ('{"chapters": 3}', "be read"),
-        ('{"chapters": []}', "all chapters"),
-        ('{"chapters": [{"notebook": "01_a", "title": "A"}]}', "01_a: seconds, 01_a: memory_bytes"),
+        ('{"rows": 3}', "be read"),
+        ('{"rows": []}', "all chapters"),
+        ('{"rows": [{"notebook": "01_a", "title": "A"}]}', "01_a: seconds, 01_a: memory_bytes"),
     ],
 )
 def test_bad_results_name_file_and_remedy(run_times, tmp_path, text, words):

@@ -25,8 +25,8 @@ def read(path: Path) -> dict[str, Any]:
     """The measured chapters and how they were measured.
 
     Returns:
-        ``chapters``: a list of ``notebook``, ``title``, ``seconds``, ``memory_bytes`` (the peak of
-        the kernel's resident memory); ``provenance``: command, commit, date, CPU, versions.
+        ``rows``: a list of ``notebook``, ``title``, ``seconds``, ``memory_bytes`` (the peak of
+        the kernel's resident memory); beside them command, commit, date, CPU, versions.
 
     Raises:
         ValueError: where the file is missing, is no JSON, or lacks a field.
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
     remedy = "measure the chapters again with `make notebooks`"
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        chapters = results["chapters"]
+        chapters = results["rows"]
         wrong = [
             f"{chapter.get('notebook', '?')}: {field}"
             for chapter in chapters
@@ -58,13 +58,13 @@ def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{chapter['memory_bytes'] / 1e9:.2f}",
             f"{LIMIT_BYTES / 1e9:.1f}",
         )
-        for chapter in sorted(results["chapters"], key=lambda chapter: chapter["notebook"])
+        for chapter in sorted(results["rows"], key=lambda chapter: chapter["notebook"])
     ]
 
 
 def sentence(results: dict[str, Any]) -> str:
     """How the figures came about, as recorded: date, CPU, commit and command."""
-    known = results.get("provenance", {})
+    known = results
     parts = [
         f"{name}: {known[name]}" for name in ("date", "cpu", "commit", "command") if known.get(name)
     ]

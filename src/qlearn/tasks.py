@@ -45,7 +45,7 @@ def book(environment: Environment, more: list[str]) -> int:
     begun = time.monotonic()
     strict = ["-W", "-n", "--keep-going"]
     build = ["build", ".", "--config", "_config.yml", "--toc", "book/_toc.yml", *strict, *more]
-    status = run(environment, ["-m", "jupyter_book", *build])
+    status = run(environment, ["-c", "from jupyter_book.cli.main import main; main()", *build])
     if status == 0:
         page = environment.root / "_build" / "html" / "index.html"
         print(f"Built in {duration(time.monotonic() - begun)}. Open {page.as_uri()}")
