@@ -229,7 +229,7 @@ def commands(monkeypatch, tmp_path):
     ("arguments", "begins"),
     [
         (["test", "-k", "packing"], ["-m", "pytest", "-k", "packing"]),
-        (["book"], ["-m", "jupyter_book", "build", "."]),
+        (["book"], ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]),
         (["notebooks"], ["-m", "qlearn.notebooks", "--execute"]),
         (["lab", "--no-browser"], ["-m", "jupyterlab"]),
     ],

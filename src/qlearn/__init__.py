@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from qlearn.zoo import load_tokenizer as load_tokenizer
 
 
+__all__ = list(_HOME)
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(import_module(f"qlearn.{_HOME[name]}"), name)
