@@ -22,6 +22,8 @@ CORRECTIONS: dict[str, tuple[str, str]] = {
         r'<div class="bd-sidebar-primary bd-sidebar',
         '<div role="navigation" aria-label="Site" class="bd-sidebar-primary bd-sidebar',
     ),
+    # A source is an item of the list that Sphinx puts it in; the role it gives is deprecated.
+    "sources that are no list items": (r'role="doc-biblioentry"', 'role="listitem"'),
     # thebe is not used; its settings name a server.
     "settings of thebe": (
         r'\s*<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName = .*?</script>',

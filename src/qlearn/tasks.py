@@ -15,6 +15,11 @@ from qlearn.tasks_errors import TaskError
 from qlearn.tasks_setup import PREFETCH, Environment, setup
 
 ROOT = Path(__file__).resolve().parents[2]
+# What Python is given to build the site: strictly, a warning is an error.
+BUILD_SITE = [
+    *("-c", "from jupyter_book.cli.main import main; main()", "build", "."),
+    *("--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "-n", "--keep-going"),
+]
 
 
 def duration(seconds: float) -> str:
@@ -43,9 +48,7 @@ def run(environment: Environment, arguments: list[str]) -> int:
 def book(environment: Environment, more: list[str]) -> int:
     """Build the site, strictly, and say where it is."""
     begun = time.monotonic()
-    strict = ["-W", "-n", "--keep-going"]
-    build = ["build", ".", "--config", "_config.yml", "--toc", "book/_toc.yml", *strict, *more]
-    status = run(environment, ["-c", "from jupyter_book.cli.main import main; main()", *build])
+    status = run(environment, [*BUILD_SITE, *more])
     if status == 0:
         page = environment.root / "_build" / "html" / "index.html"
         print(f"Built in {duration(time.monotonic() - begun)}. Open {page.as_uri()}")

@@ -17,6 +17,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from qlearn.tasks import BUILD_SITE
+
 ROOT = Path(__file__).parents[2]
 MIME = "application/vnd.qlearn.explorer+json"
 ARGUMENTS = (
@@ -43,15 +45,9 @@ def is_stale(index: Path) -> bool:
     """Whether a source of the site is newer than the site."""
     if not index.exists():
         return True
-    sources = [ROOT / "_config.yml", ROOT / "src/qlearn/gallery.py", ROOT / "src/qlearn/render.py"]
-    for folder, pattern in (
-        ("book", "**/*.*"),
-        ("notebooks", "*.ipynb"),
-        ("src/qlearn/assets", "*"),
-        ("src/qlearn", "explorer*.py"),
-        ("src/qlearn", "figures*.py"),
-    ):
-        sources += [p for p in (ROOT / folder).glob(pattern) if "__pycache__" not in p.parts]
+    sources = [ROOT / "_config.yml"]
+    for folder in ("book", "notebooks", "src/qlearn"):
+        sources += [p for p in (ROOT / folder).rglob("*.*") if "__pycache__" not in p.parts]
     built = index.stat().st_mtime
     return any(source.stat().st_mtime > built for source in sources)
 
@@ -64,8 +60,7 @@ def site() -> Path:
         return Path(named)
     folder = ROOT / "_build" / "html"
     if is_stale(folder / "search.html"):
-        command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "."]
-        command += ["--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "--keep-going"]
+        command = [sys.executable, *BUILD_SITE, "--all"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
