@@ -20,8 +20,8 @@ from qlearn.evaluate import Remembered, compare, remember
 from qlearn.results import save
 from qlearn.scheme import GroupSize
 
-BITS = (8, 7, 6, 5, 4, 3, 2)
-GROUPS: tuple[GroupSize, ...] = ("tensor", None, 192, 96, 64, 32)
+BITS = (8, 6, 5, 4, 3, 2)
+GROUPS: tuple[GroupSize, ...] = ("tensor", None, 192, 64, 32)
 SCHEMES = [
     *(QuantScheme(bits, False, group) for bits in BITS for group in GROUPS),
     QuantScheme(8, True),
