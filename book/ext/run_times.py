@@ -69,8 +69,8 @@ def sentence(results: dict[str, Any]) -> str:
     """How the figures came about, as recorded."""
     modified = ", with changes not yet committed" if results["modified"] else ""
     return (
-        f"Measured on {results['date'][:10]} with {results['command']}, on {results['cores']} cores "
-        f"of a machine with {results['cpu']}, at commit {results['commit'][:7]}{modified}."
+        f"Measured on {results['date'][:10]} with {results['command']}, on {results['cores']} "
+        f"cores of a machine with {results['cpu']}, at commit {results['commit'][:7]}{modified}."
     )
 
 
