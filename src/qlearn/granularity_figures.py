@@ -136,7 +136,7 @@ def _titles(unit: str) -> list[dict[str, Any]]:
         f"weights, in {unit}",
         "what they become",
         f"error, in {unit} (colours 3 times as strong)",
-        "whole layer, counted: before (line), after (bars)",
+        "whole layer: before (line), after (bars)",
     )
     tops = [high for _, high in PANELS]
     return [_note(f"<b>{name}</b>", y, "bottom") for name, y in zip(names, tops, strict=True)]
