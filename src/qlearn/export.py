@@ -63,7 +63,7 @@ def save_quantized(
     layout = LAYOUTS[format]
     layers = _quantized_layers(model)
     contents = _contents(model, layers)
-    _check_classes(model, layers, layout)
+    _check_linear(model, layers)
     for name, layer in layers.items():
         layout.check(name, layer)
     target = Path(folder).expanduser()
@@ -77,7 +77,7 @@ def save_quantized(
         _write(model, made, layers, layout, contents)
         if tokenizer is not None:
             tokenizer.save_pretrained(made)
-        if target.exists():
+        if target.exists():  # a rename on top of it would fail on Windows
             target.rename(Path(temporary) / "old")
         made.rename(target)
     return target
@@ -172,16 +172,16 @@ def _contents(model: nn.Module, layers: dict[str, QuantizedLinear]) -> Contents:
     return Contents(scheme, tuple(layers), tuple(kept), blocks)
 
 
-def _check_classes(model: nn.Module, layers: dict[str, QuantizedLinear], layout: Layout) -> None:
-    """Raise a ValueError for a layer whose float form the format's loaders pass over."""
+def _check_linear(model: nn.Module, layers: dict[str, QuantizedLinear]) -> None:
+    """Raise a ValueError for a layer that was not an ``nn.Linear``: loaders replace no others."""
     with torch.device("meta"):
         floats = type(model)(model.config)
     for name in layers:
-        kind = type(floats.get_submodule(name)).__name__
-        if kind not in layout.classes:
+        module = floats.get_submodule(name)
+        if not isinstance(module, nn.Linear):
             raise ValueError(
-                f"layer {name!r} was a {kind}, which loaders of format={layout.name!r} do not "
-                'replace; choose format="gptq_v2"'
+                f"layer {name!r} was a {type(module).__name__}, which no loader of these formats "
+                "replaces; choose a model of nn.Linear layers, such as a Llama"
             )
 
 
@@ -192,7 +192,6 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.is_dir():
         raise FileExistsError(f"folder={str(target)!r} is a file; choose another name")
     if not any(target.iterdir()):
-        target.rmdir()  # a rename on top of it would fail on Windows
         return
     if not overwrite:
         raise FileExistsError(

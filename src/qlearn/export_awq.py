@@ -45,11 +45,6 @@ class Awq:
 
     name: str = "awq"
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of float layers that transformers replaces."""
-        return ("Linear",)
-
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:  # noqa: ARG002
         """The tensors of a layer."""
         return "qweight", "qzeros", "scales"

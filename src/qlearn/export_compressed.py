@@ -35,11 +35,6 @@ class Compressed:
 
     name: str = "compressed-tensors"
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of float layers that the library replaces."""
-        return ("Linear",)
-
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:
         """The tensors of a layer."""
         names = "weight_packed", "weight_scale", "weight_shape"

@@ -30,6 +30,7 @@ from qlearn.export_layout import (
     quantized_tensor,
     read_group_size,
     stored_group_size,
+    zero_points,
 )
 from qlearn.layers import QuantizedLinear
 from qlearn.packing import pack, unpack
@@ -48,11 +49,6 @@ class Gptq:
 
     name: str = "gptq"
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of float layers that optimum replaces."""
-        return "Linear", "Conv1D"
-
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:  # noqa: ARG002
         """The tensors of a layer."""
         return "qweight", "qzeros", "scales", "g_idx"
@@ -69,7 +65,7 @@ class Gptq:
         check_choice(name, self.name, "group_size", scheme.group_size, GROUP_SIZES)
         check_whole_words(name, self.name, "in_features", layer.in_features, scheme.bits)
         check_whole_words(name, self.name, "out_features", layer.out_features, scheme.bits)
-        zeros = int((quantized_tensor(layer).zero_point < self.zero_offset).sum())
+        zeros = int((zero_points(layer) < self.zero_offset).sum())
         if zeros:
             raise ValueError(
                 f"layer {name!r} has {zeros} zero-points of 0, which format='gptq' (version 1, "
@@ -80,8 +76,7 @@ class Gptq:
     def tensors(self, layer: QuantizedLinear) -> dict[str, Tensor]:
         """The four tensors of a layer.
 
-        >>> weight = torch.linspace(-1, 1, 1024).view(32, 32)
-        >>> layer = QuantizedLinear.from_linear(_linear(weight), QuantScheme(4, group_size=32))
+        >>> layer = QuantizedLinear.from_linear(torch.nn.Linear(32, 32), QuantScheme(4, True))
         >>> {name: tuple(tensor.shape) for name, tensor in Gptq().tensors(layer).items()}
         {'qweight': (4, 32), 'qzeros': (1, 4), 'scales': (1, 32), 'g_idx': (32,)}
         """
@@ -181,9 +176,3 @@ def _shortest(quantized: tuple[str, ...], kept: list[str]) -> list[str]:
 
 def _escaped(name: str) -> str:
     return name.replace(".", r"\.")
-
-
-def _linear(weight: Tensor) -> torch.nn.Linear:
-    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    linear.weight = torch.nn.Parameter(weight)
-    return linear

@@ -44,11 +44,6 @@ class Layout(Protocol):
         """What ``save_quantized`` calls it."""
         ...
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of float layers that its loaders replace."""
-        ...
-
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:
         """The tensors of a layer that a file must hold."""
         ...
@@ -81,13 +76,15 @@ def quantized_tensor(layer: QuantizedLinear) -> QuantizedTensor:
 
     The scale keeps the dtype that the layer stores it in.
     """
-    scheme, groups = layer.scheme, layer.scale.shape[-1]
-    codes = unpack(layer.codes, scheme.bits, layer.in_features)
+    codes = unpack(layer.codes, layer.scheme.bits, layer.in_features)
+    return QuantizedTensor(codes, layer.scale, zero_points(layer), layer.scheme, codes.shape)
+
+
+def zero_points(layer: QuantizedLinear) -> Tensor:
+    """The zero-points of a layer, int32, the shape of its scale."""
     if layer.zero_point is None:
-        zero_point = torch.full_like(layer.scale, scheme.levels // 2, dtype=torch.int32)
-    else:
-        zero_point = unpack(layer.zero_point, scheme.bits, groups).to(torch.int32)
-    return QuantizedTensor(codes, layer.scale, zero_point, scheme, codes.shape, layer.dtype)
+        return torch.full_like(layer.scale, layer.scheme.levels // 2, dtype=torch.int32)
+    return unpack(layer.zero_point, layer.scheme.bits, layer.scale.shape[-1]).to(torch.int32)
 
 
 def check_choice(name: str, layout: str, argument: str, value: object, fitting: list[Any]) -> None:
