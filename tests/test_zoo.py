@@ -1,6 +1,7 @@
 """Models: the packaged one, folders, and everything that is refused."""
 
 import json
+import logging
 import shutil
 from types import SimpleNamespace
 
@@ -290,3 +291,10 @@ def test_a_failed_conversion_says_what_it_needs(tmp_path):
         zoo_packaged._convert_apart(broken, tmp_path / "made")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists()
+
+
+def test_loading_silences_torchao_and_gives_its_voice_back():
+    before = (logger := logging.getLogger("torchao")).level
+    with zoo.quiet():
+        assert logger.level == logging.ERROR
+    assert logger.level == before

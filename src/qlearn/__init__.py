@@ -24,6 +24,8 @@ _HOME = {
     "copy_for_quantization": "convert",
     "QuantizationReport": "convert",
     "QuantizedLinear": "layers",
+    "save_quantized": "export",
+    "load_quantized": "export_load",
     "perplexity": "evaluate",
     "kl_divergence": "evaluate",
     "top1_agreement": "evaluate",
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from qlearn.evaluate import perplexity as perplexity
     from qlearn.evaluate import top1_agreement as top1_agreement
     from qlearn.explorer import Explorer as Explorer
+    from qlearn.export import save_quantized as save_quantized
+    from qlearn.export_load import load_quantized as load_quantized
     from qlearn.layers import QuantizedLinear as QuantizedLinear
     from qlearn.scheme import QuantScheme as QuantScheme
     from qlearn.zoo import load_model as load_model

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,15 +207,25 @@ def from_hub(name: str, files: list[str], itemsize: int = 0, kind: str = "model"
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and advice while it loads."""
+    """Silence transformers' progress bars and advice while it loads.
+
+    Where torchao is installed, transformers imports it on the way, and it complains of kernels for
+    GPUs that are not there.
+    """
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    others = [getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [other.level for other in others]
+    for other in others:
+        other.setLevel("ERROR")
     try:
         yield
     finally:
+        for other, before in zip(others, levels, strict=True):
+            other.setLevel(before)
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
