@@ -156,12 +156,10 @@ def test_near_the_best_of_all_codes():
         total[1] += layer_loss(weight, found.dequantize(), hessian)
         total[2] += layer_loss(weight, quantize(weight, scheme).dequantize(), hessian)
         # The last column knows all errors before it, so its code is the best one there is.
-        others = [
-            int((codes[:4].long() * 4 ** torch.arange(3, -1, -1)).sum()) for codes in found.codes
-        ]
-        for row, first in enumerate(others):
-            choices = losses[row, 4 * first : 4 * first + 4]
-            assert choices[found.codes[row, 4]] <= choices.min() * (1 + 1e-5)
+        for row, codes in enumerate(found.codes.tolist()):
+            first = int("".join(map(str, codes[:4])), base=4) * 4
+            choices = losses[row, first : first + 4]
+            assert choices[codes[4]] <= choices.min() * (1 + 1e-5)
     best, compensated, rounded = total.tolist()
     assert best <= compensated <= 1.08 * best
     assert rounded >= 1.15 * best
