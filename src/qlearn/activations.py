@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+_STRIPE = 192  # columns of a Hessian that are computed at once
+
 
 class Statistic(Protocol):
     """Anything with an ``add`` that takes inputs ``[tokens, in_features]``."""
@@ -58,12 +60,16 @@ class Hessian(_Counted):
         inputs = inputs.float()
         if self._sum is None:
             self._sum = inputs.new_zeros(self.in_features, self.in_features)
-        self._sum.addmm_(inputs.T, inputs)
+        # The matrix is symmetric: the stripes right of the diagonal are enough.
+        for start in range(0, self.in_features, _STRIPE):
+            part = slice(start, start + _STRIPE)
+            self._sum[part, start:].addmm_(inputs[:, part].T, inputs[:, start:])
 
     @property
     def value(self) -> Tensor:
         """The Hessian over all tokens so far, a new tensor."""
-        return self._seen(self._sum) * (2 / max(1, self.tokens))
+        upper = self._seen(self._sum) * (2 / max(1, self.tokens))
+        return upper.triu() + upper.triu(1).T
 
 
 class AbsMean(_Counted):
