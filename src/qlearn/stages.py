@@ -52,7 +52,9 @@ def run_stages(walk: Walk, index: int, names: Collection[str], finish: Finish) -
             for name in group:
                 stack.enter_context(layers[name].register_forward_pre_hook(halt))
         # All rows at once: a halted pass can't begin again for the next row.
-        outputs = walk.run_one(index, torch.cat(walk.hidden)).split(1)
+        hidden = torch.cat(walk.hidden)
+        walk.hidden = list(hidden.split(1))  # the rows as they were need not live beside it
+        outputs = walk.run_one(index, hidden).split(1)
     missed = sorted(set(names) - reached)
     if missed:
         raise ValueError(
