@@ -226,6 +226,11 @@ BAD = [
     (torch.ones(2, 8, dtype=torch.bool), QuantScheme(), "dtype torch.bool"),
     (torch.ones(2, 576), QuantScheme(group_size=128), "choose 32, 64, 96 or 192"),
     (torch.ones(2, 7), QuantScheme(group_size=2), "choose 1 or 7"),
+    ([[1.0]], QuantScheme(), r"weight=list is not a tensor; .*torch.as_tensor"),
+    (torch.nn.Linear(2, 2), QuantScheme(), r"weight=Linear is not a tensor; .*layer.weight"),
+    (torch.ones(2, 8), {"bits": 4}, r"scheme=.'bits': 4. is not a QuantScheme; pass one"),
+    (torch.ones(2, 8, device="meta"), QuantScheme(), "weight is on the meta device"),
+    (torch.eye(4).to_sparse(), QuantScheme(), "weight is torch.sparse_coo; .*to_dense"),
 ]
 
 

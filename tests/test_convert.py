@@ -240,6 +240,8 @@ def test_bad_input_changes_nothing(tiny_llama, case):
 
 
 def test_models_that_have_nothing_to_do():
+    with pytest.raises(ValueError, match="model='smollm2-135m' is not a model; pass one such as"):
+        quantize_model("smollm2-135m", progress=False)
     with pytest.raises(ValueError, match="model=Linear holds no transformer blocks"):
         quantize_model(nn.Linear(4, 4), progress=False)
     with pytest.raises(ValueError, match="holds no quantized layer; call quantize_model first"):

@@ -151,7 +151,7 @@ def test_wikitext_offline_is_one_clear_line(monkeypatch):
     def out_of_reach(*_, **__):
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", out_of_reach)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", out_of_reach)
     with pytest.raises(OSError, match="corpus='wikitext-2' is out of reach") as caught:
         load_text("wikitext-2")
     assert "\n" not in str(caught.value)
@@ -160,10 +160,15 @@ def test_wikitext_offline_is_one_clear_line(monkeypatch):
 def test_wikitext_online(monkeypatch, tmp_path):
     import huggingface_hub
 
-    path = tmp_path / "wikitext.zip"
+    path = tmp_path / "wikitext-2-raw-v1.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("wikitext-2-raw/wiki.test.raw", " \n = Title = \n \n Words . \n")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
+
+    def hub(name, dry_run=False, **wanted):
+        assert (name, wanted["repo_type"]) == ("ggml-org/ci", "dataset")
+        return [] if dry_run else str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     assert load_text("wikitext-2") == "\n\n = Title = \n\n\n\n\n Words . \n"
     path.write_bytes(b"no archive")
     with pytest.raises(OSError, match="is damaged"):

@@ -170,6 +170,8 @@ BAD = [
     ({"start": {"bots": 3}}, "start names 'bots', which is no control; choose from bits"),
     ({"start": {"bits": 9}}, "bits=9 is not one of its values; choose 2, 3, 4"),
     ({"controls": {"bits": range(501)}}, "501 = 501 positions, and 500 at most.*additive=True"),
+    ({"figure": 3}, "figure=3 is not a function; .*arguments: bits"),
+    ({"describe": "text"}, "describe='text' is not a function"),
     ({"figure": lambda bits: "plot"}, "returned str, not a plotly Figure"),
     ({"describe": lambda bits: bits}, "describe returned 2; return one line"),
 ]

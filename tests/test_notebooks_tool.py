@@ -45,6 +45,20 @@ def test_the_normal_form_holds_nothing_that_a_run_leaves_by_chance():
     nbformat.validate(fresh)
 
 
+def test_lists_of_numbers_take_one_line_and_texts_stay_as_they_are():
+    bundle = {"y": [[1, -2.5e-07], [None, True], []], "text": ["[\n1,\n2\n]", "a"], "none": {}}
+    cell = new_code_cell("[\n1,\n2\n]", outputs=[new_output("display_data", {EXPLORER: bundle})])
+    notebook = normalise(new_notebook(cells=[cell]))
+    text = notebooks.laid_out(notebook)
+    assert nbformat.reads(text, as_version=4) == notebook
+    assert [
+        line.strip() for line in text.splitlines() if "1,-2.5e-07" in line or "null,t" in line
+    ] == [
+        "[1,-2.5e-07],",
+        "[null,true],",
+    ]
+
+
 def test_ids_follow_the_text_and_are_unique():
     twice = [new_markdown_cell("same"), new_markdown_cell("same"), new_markdown_cell("other")]
     ids = [cell.id for cell in normalise(new_notebook(cells=twice)).cells]

@@ -77,6 +77,9 @@ def test_size_is_optional_where_nothing_was_padded():
             "size=3 is not held by 1 bytes",
         ),
         (lambda: unpack(torch.tensor([1], dtype=torch.uint8), 0), "bits=0 is out of range"),
+        (lambda: unpack(torch.tensor([1], dtype=torch.uint8), 4, 1.5), "size=1.5 is not held"),
+        (lambda: pack([1, 2], 4), "codes=list is not a tensor"),
+        (lambda: unpack(b"12", 4), "packed=bytes is not a tensor"),
     ],
 )
 def test_bad_input(call, message):

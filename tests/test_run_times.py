@@ -14,8 +14,10 @@ SOURCE = Path(__file__).parents[1] / "book" / "ext" / "run_times.py"
 GOOD = {
     "date": "2026-01-02",
     "cpu": "a processor",
-    "commit": "abc",
-    "command": "make",
+    "cores": 2,
+    "commit": "abcdef0123",
+    "modified": False,
+    "command": "make notebooks",
     "rows": [
         {"notebook": "02_b", "title": "B", "seconds": 3.4, "memory_bytes": 400_000_000},
         {"notebook": "01_a", "title": "A", "seconds": 30, "memory_bytes": 1_400_000_000},
@@ -43,8 +45,11 @@ def test_rows_are_in_order_and_in_gb(run_times, tmp_path):
         ("A", "30", "90", "1.40", "1.6"),
         ("B", "3", "90", "0.40", "1.6"),
     ]
-    words = "As measured. date: 2026-01-02; cpu: a processor; commit: abc; command: make."
-    assert run_times.sentence(results) == words
+    assert run_times.sentence(results) == (
+        "Measured on 2026-01-02 with make notebooks, on 2 cores of a machine with a processor, "
+        "at commit abcdef0."
+    )
+    assert "not yet committed" in run_times.sentence({**results, "modified": True})
     assert "Seconds" in run_times.table(run_times.rows(results)).astext()
 
 
@@ -56,6 +61,7 @@ def test_rows_are_in_order_and_in_gb(run_times, tmp_path):
         ('{"rows": 3}', "be read"),
         ('{"rows": []}', "all chapters"),
         ('{"rows": [{"notebook": "01_a", "title": "A"}]}', "01_a: seconds, 01_a: memory_bytes"),
+        (json.dumps({**GOOD, "cpu": None, "date": ""}).replace('"date": "", ', ""), "lacks date"),
     ],
 )
 def test_bad_results_name_file_and_remedy(run_times, tmp_path, text, words):

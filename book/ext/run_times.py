@@ -18,6 +18,7 @@ RESULTS = Path(__file__).parents[2] / "src" / "qlearn" / "results" / "chapters.j
 HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")
 LIMIT_SECONDS = 90
 LIMIT_BYTES = 1_600_000_000
+ORIGIN = ("command", "commit", "modified", "date", "cpu", "cores")
 FIELDS = {"notebook": str, "title": str, "seconds": int | float, "memory_bytes": int}
 
 
@@ -41,10 +42,12 @@ def read(path: Path) -> dict[str, Any]:
             for field, kind in FIELDS.items()
             if not isinstance(chapter.get(field), kind)
         ]
+        wrong += [] if chapters else ["all chapters"]
+        wrong += [name for name in ORIGIN if name not in results]
     except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} cannot be read ({error!r}); {remedy}") from error
-    if wrong or not chapters:
-        raise ValueError(f"{path.name} lacks {', '.join(wrong) or 'all chapters'}; {remedy}")
+    if wrong:
+        raise ValueError(f"{path.name} lacks {', '.join(wrong)}; {remedy}")
     return results
 
 
@@ -63,12 +66,12 @@ def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def sentence(results: dict[str, Any]) -> str:
-    """How the figures came about, as recorded: date, CPU, commit and command."""
-    known = results
-    parts = [
-        f"{name}: {known[name]}" for name in ("date", "cpu", "commit", "command") if known.get(name)
-    ]
-    return f"As measured. {'; '.join(parts)}." if parts else ""
+    """How the figures came about, as recorded."""
+    modified = ", with changes not yet committed" if results["modified"] else ""
+    return (
+        f"Measured on {results['date'][:10]} with {results['command']}, on {results['cores']} "
+        f"cores of a machine with {results['cpu']}, at commit {results['commit'][:7]}{modified}."
+    )
 
 
 def table(lines: list[tuple[str, ...]]) -> nodes.table:
@@ -94,8 +97,7 @@ class RunTimes(Directive):
             results = read(RESULTS)
         except ValueError as error:
             raise self.error(str(error)) from error
-        made = [table(rows(results))]
-        return [*made, nodes.paragraph(text=sentence(results))] if sentence(results) else made
+        return [table(rows(results)), nodes.paragraph(text=sentence(results))]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -163,8 +163,21 @@ def sqnr(signal: Tensor, approximation: Tensor) -> float:
 
 def _grouped(weight: Tensor, scheme: QuantScheme) -> Tensor:
     """``weight`` as float32 or float64 ``[rows, groups, size]``; a view where that is possible."""
+    if not isinstance(weight, Tensor):
+        raise ValueError(
+            f"weight={type(weight).__name__} is not a tensor; pass one, such as layer.weight or "
+            "torch.as_tensor(array)"
+        )
+    if not isinstance(scheme, QuantScheme):
+        raise ValueError(
+            f"scheme={scheme!r} is not a QuantScheme; pass one such as "
+            "QuantScheme(bits=4, group_size=64)"
+        )
     if not weight.is_floating_point():
         raise ValueError(f"weight has dtype {weight.dtype}; pass a floating-point tensor")
+    if weight.is_meta or weight.layout != torch.strided:
+        state = "on the meta device, without values" if weight.is_meta else f"{weight.layout}"
+        raise ValueError(f"weight is {state}; load it first, or pass weight.to_dense()")
     shape = scheme.grid_shape(tuple(weight.shape))
     wide = weight.detach()
     if weight.dtype not in (torch.float32, torch.float64):

@@ -45,6 +45,8 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     Raises:
         ValueError: where there is no such list.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model={model!r:.40} is not a model; pass one such as load_model returns")
     decoder = _decoder(model)
     best: tuple[tuple[bool, int], str, nn.ModuleList] | None = None
     lists: list[str] = []

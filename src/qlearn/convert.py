@@ -171,6 +171,7 @@ def _as_linear(layer: QuantizedLinear) -> nn.Linear:
 
 def _select(model: nn.Module, skip: Iterable[str]) -> dict[str, nn.Module]:
     """The layers to quantize, by name."""
+    layers = block_linears(model)
     for name, module in model.named_modules():
         if isinstance(module, QuantizedLinear):
             raise ValueError(
@@ -180,7 +181,6 @@ def _select(model: nn.Module, skip: Iterable[str]) -> dict[str, nn.Module]:
     patterns = list(skip)
     if isinstance(skip, str) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ValueError(f'skip={skip!r} is not a list of names; pass one such as ("down_proj",)')
-    layers = block_linears(model)
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in layers):
             kinds = sorted({name.rpartition(".")[2] for name in layers})

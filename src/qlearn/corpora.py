@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from qlearn.fetch import Artifact, Member, fetch
-from qlearn.fetch_errors import hub_failure
+from qlearn.zoo import from_hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -208,13 +208,11 @@ def _python_docs() -> str:
 
 
 def _wikitext() -> str:
-    from huggingface_hub import hf_hub_download
-
-    name, archive = "ggml-org/ci", "wikitext-2-raw-v1.zip"
+    archive = "wikitext-2-raw-v1.zip"
     try:
-        path = hf_hub_download(name, archive, repo_type="dataset")
-    except Exception as error:
-        raise OSError(f"corpus='wikitext-2' is out of reach: {hub_failure(name, error)}") from error
+        path = from_hub("ggml-org/ci", [archive], kind="dataset") / archive
+    except OSError as error:
+        raise OSError(f"corpus='wikitext-2' is out of reach: {error}") from error
     try:
         with zipfile.ZipFile(path) as zipped:
             raw = zipped.read("wikitext-2-raw/wiki.test.raw").decode("utf-8")

@@ -73,6 +73,12 @@ class Explorer:
         title: str = "",
     ) -> None:
         self.controls: tuple[Control, ...] = make_controls(controls)
+        for name, given in (("figure", figure), ("describe", describe)):
+            if not callable(given):
+                raise ValueError(
+                    f"{name}={given!r:.40} is not a function; pass one that takes the controls' "
+                    f"names as its arguments: {', '.join(controls)}"
+                )
         self._position = self._start = start_position(self.controls, start)
         self._figure, self._describe = figure, describe
         self._title, self._additive = title, additive

@@ -163,7 +163,11 @@ def encode(value: float, fmt: Format) -> int:
     >>> f"{encode(3.0, FP16):016b}"
     '0100001000000000'
     """
-    value = float(value)
+    _check_format(fmt)
+    try:
+        value = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"value={value!r} is not a number; pass a float or an int") from None
     if isinstance(fmt, IntFormat):
         if math.isnan(value):
             raise ValueError(f"value=nan has no {fmt.name} pattern; pass a number")
@@ -186,6 +190,7 @@ def neighbours(value: float, fmt: Format) -> tuple[float, float]:
     >>> neighbours(1.0, FP8_E4M3)
     (0.9375, 1.125)
     """
+    _check_format(fmt)
     if math.isnan(value):
         raise ValueError("value=nan has no neighbours; pass a number")
     if isinstance(fmt, IntFormat):
@@ -241,7 +246,13 @@ def _nan_pattern(fmt: FloatFormat) -> int:
     return encode_max(fmt) + 1 + (1 << (fmt.mantissa_bits - 1))  # quiet NaN
 
 
+def _check_format(fmt: Format) -> None:
+    if not isinstance(fmt, Format):
+        raise ValueError(f"fmt={fmt!r} is not a format; pass one such as FP16 or int_format(4)")
+
+
 def _check_pattern(pattern: int, fmt: Format) -> None:
+    _check_format(fmt)
     if isinstance(pattern, bool) or not isinstance(pattern, int):
         raise ValueError(f"pattern={pattern!r} is not an int; pass the bits as an integer")
     if not 0 <= pattern < 1 << fmt.bits:

@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,21 @@ def find_chapters(root: Path) -> list[Path]:
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
+def laid_out(notebook: Any) -> str:
+    """Give a notebook's text as Jupyter lays it out, but each list of numbers on one line.
+
+    An explorer holds thousands of numbers, and Jupyter gives each of them a line.
+    """
+    text = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
+    # JSON's strings hold no line breaks, so a bracket with one after it opens a list.
+    return re.sub(r'\[\n[^\[\]{}"]+\]', lambda numbers: re.sub(r"\s+", "", numbers[0]), text)
+
+
 def write(notebook: Any, path: Path) -> None:
-    """Write a notebook whole or not at all, as Jupyter itself lays it out."""
+    """Write a notebook whole or not at all."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        nbformat.write(notebook, temporary, version=nbformat.NO_CONVERT)
+        temporary.write_text(laid_out(notebook) + "\n", encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -67,7 +78,7 @@ def refresh(path: Path, publication: Publication) -> bool:
     """Bring a file's generated cells and form up to date; tell whether anything changed."""
     notebook = nbformat.read(path, as_version=4)
     fresh = normalise(generated(notebook, path.name, publication))
-    if fresh == notebook:
+    if fresh == notebook and path.read_text(encoding="utf-8") == laid_out(fresh) + "\n":
         return False
     write(fresh, path)
     return True

@@ -35,6 +35,8 @@ def pack(codes: Tensor, bits: int, dtype: torch.dtype = torch.uint8) -> Tensor:
     _check_bits(bits)
     if dtype not in (torch.uint8, torch.int32):
         raise ValueError(f"dtype={dtype} is not a word; choose torch.uint8 or torch.int32")
+    if not isinstance(codes, Tensor):
+        raise ValueError(f"codes={type(codes).__name__} is not a tensor; pass torch.tensor(codes)")
     if codes.is_floating_point() or codes.is_complex() or codes.dim() == 0:
         raise ValueError(
             f"codes has dtype {codes.dtype} and {codes.dim()} dimensions; "
@@ -93,6 +95,8 @@ def unpack(packed: Tensor, bits: int, size: int | None = None) -> Tensor:
         ValueError: for other dtypes, bits, or a size that the words do not hold.
     """
     _check_bits(bits)
+    if not isinstance(packed, Tensor):
+        raise ValueError(f"packed={type(packed).__name__} is not a tensor; pass what pack returned")
     if packed.dtype not in (torch.uint8, torch.int32) or packed.dim() == 0:
         raise ValueError(
             f"packed has dtype {packed.dtype} and {packed.dim()} dimensions; "
@@ -101,7 +105,7 @@ def unpack(packed: Tensor, bits: int, size: int | None = None) -> Tensor:
     stream = _aligned(packed).view(torch.uint8)
     length = stream.shape[-1]
     size = length * 8 // bits if size is None else size
-    if isinstance(size, bool) or not 0 <= size <= length * 8 // bits:
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= length * 8 // bits:
         raise ValueError(
             f"size={size} is not held by {length} bytes; choose 0 to {length * 8 // bits}"
         )

@@ -167,7 +167,7 @@ def _in_folder(folder: Path) -> Source:
     )
 
 
-def from_hub(name: str, files: list[str], itemsize: int = 0) -> Path:
+def from_hub(name: str, files: list[str], itemsize: int = 0, kind: str = "model") -> Path:
     """Download a hub repository's files, or find them in the hub's own cache.
 
     Args:
@@ -175,11 +175,16 @@ def from_hub(name: str, files: list[str], itemsize: int = 0) -> Path:
         files: patterns of the files wanted.
         itemsize: bytes a parameter will take, to refuse a model too large for the memory before
             it is downloaded.
+        kind: "model" or "dataset".
     """
     import huggingface_hub
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    wanted: dict[str, Any] = {"allow_patterns": files, "ignore_patterns": ["*/*"]}
+    wanted: dict[str, Any] = {
+        "allow_patterns": files,
+        "ignore_patterns": ["*/*"],
+        "repo_type": kind,
+    }
     download = huggingface_hub.snapshot_download
     try:
         plan: Any = download(name, dry_run=True, **wanted)

@@ -1,6 +1,6 @@
 """Which layers hurt: each of the 210 alone at 3 bits, groups of 64: ``results/layer_scan.json``.
 
-KL divergence and perplexity over one fixed row of the evaluation split. The inputs of every block
+KL divergence and perplexity over four fixed rows of the evaluation split. The inputs of every block
 are remembered from one pass of the original, so each trial replays only the blocks from its own on.
 
     python tests/benchmarks/layer_scan.py
@@ -19,7 +19,7 @@ from qlearn.evaluate import compare, remember
 from qlearn.results import save
 
 SCHEME = QuantScheme(3, False, 64)
-ROWS = 1
+ROWS = 4
 COMMAND = "python tests/benchmarks/layer_scan.py"
 
 

@@ -1,4 +1,4 @@
-"""Sentiment of 400 movie reviews, before and after rounding: ``results/sentiment.json``.
+"""Sentiment of 1,000 movie reviews, before and after rounding: ``results/sentiment.json``.
 
 python tests/benchmarks/sentiment.py
 """
@@ -18,7 +18,7 @@ from qlearn import (
 from qlearn.evaluate import area_under_curve, sentiment_scores
 from qlearn.results import save
 
-REVIEWS = 400
+REVIEWS = 1000
 SCHEMES = [
     None,
     QuantScheme(8, True),

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from qlearn import results
 from qlearn.explorer_additive import leaves, sample, shape
 from qlearn.explorer_bundle import bundle_controls, bundle_frame
 from qlearn.explorer_controls import count, positions
@@ -204,6 +205,18 @@ def test_redraw_is_quick(visit):
     )
     assert len(times) >= 15
     assert times[len(times) // 2] < 150
+
+
+def test_published_redraw_times_are_of_these_explorers(bundles):
+    published = {(row["page"], row["explorer"]): row for row in results.load("redraw")["rows"]}
+    moving = {
+        (name, number)
+        for name, page_bundles in bundles.items()
+        for number, bundle in enumerate(page_bundles)
+        if bundle["controls"]
+    }
+    assert set(published) == moving
+    assert all(row["p95_ms"] <= 16 for row in published.values())
 
 
 def test_frames_carry_no_template(bundles):

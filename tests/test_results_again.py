@@ -1,0 +1,113 @@
+"""Committed results, measured again: one row of each file at the least.
+
+Times can't be asked to agree on another machine; of a file that holds times, the measurement runs
+again and must give rows of the same names.
+"""
+
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from qlearn import QuantScheme, load_reviews, load_tokens, results
+from qlearn.answers import sentiment_scores
+from qlearn.evaluate import remember
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """`bench(name)` imports a script of `tests/benchmarks`."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def recorded(name, **wanted):
+    """The one row of a results file in which these entries stand."""
+    rows = results.load(name)["rows"]
+    (row,) = [row for row in rows if wanted.items() <= row.items()]
+    return row
+
+
+def agrees(again, row, tolerance):
+    """Whether two rows are the same but for what another CPU rounds otherwise."""
+    assert again.keys() == row.keys()
+    return [
+        name
+        for name, value in row.items()
+        if not (
+            math.isclose(again[name], value, rel_tol=tolerance, abs_tol=tolerance)
+            if isinstance(value, float)
+            else again[name] == value
+        )
+    ]
+
+
+def test_a_row_that_is_off_is_found():
+    row = {"scheme": "INT4", "perplexity": 55.17}
+    assert agrees({"scheme": "INT4", "perplexity": 55.2}, row, 1e-3) == []
+    assert agrees({"scheme": "INT4", "perplexity": 55.5}, row, 1e-3) == ["perplexity"]
+    assert agrees({"scheme": "INT3", "perplexity": 55.17}, row, 1e-3) == ["scheme"]
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_round_to_nearest_over_the_whole_split(bench, smollm, tokenizer):
+    script = bench("rtn_quality")
+    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
+    reference = remember(smollm, tokens)
+    scheme = QuantScheme(4, False, 64)
+    again = script.measure(smollm, reference, tokens, scheme)
+    assert agrees(again, recorded("rtn", scheme=str(scheme)), 2e-3) == []
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_one_layer_of_the_scan(bench, smollm, tokenizer):
+    script = bench("layer_scan")
+    rows = results.load("layer_scan")["rows"]
+    worst = max(rows, key=lambda row: row["kl_divergence"])
+    only = worst["block"], worst["layer"]
+    tokens = load_tokens(tokenizer, split="evaluation", sequences=script.ROWS)
+    (again,) = script.scan(smollm, tokens, only=only)
+    assert agrees(again, worst, 2e-3) == []
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_sentiment_of_the_original(bench, smollm, tokenizer):
+    script = bench("sentiment")
+    texts, favourable = script.pick(*load_reviews())
+    scores = sentiment_scores(smollm, tokenizer, texts)
+    again = script.row("float32", scores, favourable)
+    assert agrees(again, recorded("sentiment", scheme="float32"), 5e-3) == []
+
+
+@pytest.mark.model
+def test_the_rows_of_the_landing_page(bench, smollm):
+    script = bench("landing_tile")
+    weight = smollm.get_submodule(script.LAYER).weight.detach()
+    first, rows = script.rows_of(weight)
+    with safe_open(results.FOLDER / script.LANDING_TILE, framework="pt") as file:
+        assert file.metadata()["first_row"] == str(first)
+        assert torch.equal(file.get_tensor("weight"), rows)
+
+
+def test_throughput_is_measured_of_the_same_tools(bench, monkeypatch):
+    script = bench("throughput")
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    again = script.measure(script.contenders(weight), weight.numel())
+    rows = results.load("throughput")["rows"]
+    assert [row["what"] for row in again] == [row["what"] for row in rows]
+    reference = recorded("throughput", what="gguf-py Q4_0")
+    for row in rows:
+        speed = row["million_parameters_per_second"]
+        ratio = speed / reference["million_parameters_per_second"]
+        assert ratio == pytest.approx(row["times_gguf_q4_0"], rel=0.02, abs=0.01)
+    ours = recorded("throughput", what="qlearn INT4 g64 asym, packed")
+    assert ours["times_gguf_q4_0"] >= 1, "INT4 by groups is as fast as Q4_0, or faster"
