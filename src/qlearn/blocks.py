@@ -36,6 +36,15 @@ def weight_of(linear: nn.Module) -> Tensor:
     return weight.T if _is_conv1d(linear) else weight
 
 
+def replace_weight(linear: nn.Module, weight: Tensor) -> None:
+    """Give a linear layer another weight ``[out_features, in_features]``.
+
+    The tensor it had is left alone: a copy of the model may share it.
+    """
+    weight = weight.T.contiguous() if _is_conv1d(linear) else weight
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+
+
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """The transformer blocks of ``model``: their dotted name and the list that holds them.
 

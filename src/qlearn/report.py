@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from math import inf, log10
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from qlearn.layers import QuantizedLinear
 from qlearn.scheme import QuantScheme
@@ -123,6 +124,18 @@ class QuantizationReport:
         )
         caption = f"<caption>{escape(self._title)}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def measure(name: str, weight: Tensor, layer: QuantizedLinear) -> LayerReport:
+    """The error of a quantized layer, some rows at a time."""
+    signal = noise = largest = 0.0
+    for rows, approximation in layer.weight_chunks(torch.float32):
+        exact = weight[rows].to(torch.float32)
+        error = approximation.sub_(exact)  # the chunk is ours to write to
+        signal += float(exact.square().sum(dtype=torch.float64))
+        noise += float(error.square().sum(dtype=torch.float64))
+        largest = max(largest, float(error.abs().max()))
+    return LayerReport.of(name, layer, signal, noise, largest)
 
 
 def stored_bytes(model: nn.Module) -> int:

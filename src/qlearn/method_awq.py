@@ -1,0 +1,107 @@
+"""AWQ for one transformer block: scales folded into its norms, ranges clipped, then rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qlearn.activations import AbsMean, Hessian
+from qlearn.affine import quantize
+from qlearn.awq import clip, search_clipping, search_scales
+from qlearn.blocks import linear_layers, replace_weight, weight_of
+from qlearn.folding import check_fold, find_foldings, fold
+from qlearn.layers import QuantizedLinear
+from qlearn.method_gptq import gptq_block
+from qlearn.report import LayerReport, measure
+from qlearn.scheme import QuantScheme
+from qlearn.sequential import BlockResult
+from qlearn.stages import run_stages
+from qlearn.walk import Walk
+
+_UNCLIPPED = ("q_proj", "k_proj")  # their errors meet in a product, which the search can't see
+
+
+@dataclass
+class _Seen:
+    """What one group of layers was fed with."""
+
+    mean: Tensor  # mean|X|
+    moment: Tensor  # 2/n X^T X
+
+
+def awq_block(
+    walk: Walk, index: int, names: list[str], scheme: QuantScheme, options: Mapping[str, Any]
+) -> BlockResult:
+    """Quantize a block's layers on scaled columns.
+
+    Args:
+        walk: stands in front of the block.
+        index: the block's.
+        names: the layers to quantize, by their name inside the block.
+        scheme: bits, symmetry and group size.
+        options: ``clipping``; ``rounding``, ``"rtn"`` or ``"gptq"``; GPTQ's, where it rounds.
+
+    Raises:
+        ValueError: for a block without a place for scales, and as the searches.
+    """
+    seen = rescale(walk, index, names, scheme)
+    if options["rounding"] == "gptq":
+        return gptq_block(walk, index, names, scheme, options)
+    layers = linear_layers(walk.blocks[index])
+    new: dict[str, QuantizedLinear] = {}
+    reports: list[LayerReport] = []
+    for name in names:
+        weight = weight_of(layers[name])
+        clipped = weight
+        if options["clipping"] and name.rpartition(".")[2] not in _UNCLIPPED:
+            share = search_clipping(weight, seen[name].moment, scheme)
+            clipped = clip(weight.float(), share, scheme).to(weight.dtype)
+        new[name] = QuantizedLinear(quantize(clipped, scheme), getattr(layers[name], "bias", None))
+        reports.append(measure(name, weight, new[name]))
+        replace_weight(layers[name], new[name].dequantize())
+    return BlockResult(new, reports, walk.run(index, walk.hidden))
+
+
+def rescale(walk: Walk, index: int, names: list[str], scheme: QuantScheme) -> dict[str, _Seen]:
+    """Search scales for each group of a block's layers and fold them in; nothing is rounded.
+
+    Returns:
+        For each layer what it is fed with now.
+
+    Raises:
+        ValueError: where no group has a place for its scales.
+    """
+    block = walk.blocks[index]
+    foldings = find_foldings(walk, index)
+    if not foldings:
+        raise ValueError(
+            f"block {index} has no norm that feeds its linear layers alone, so AWQ has no place "
+            "for its scales; use method='gptq'"
+        )
+    layers = linear_layers(block)
+    seen: dict[str, _Seen] = {}
+
+    def look(group: list[str], inputs: Tensor) -> None:
+        mean, hessian = AbsMean(inputs.shape[1]), Hessian(inputs.shape[1])
+        mean.add(inputs)
+        hessian.add(inputs)
+        seen.update(dict.fromkeys(group, _Seen(mean.value, hessian.value)))
+
+    run_stages(walk, index, names, look)
+    expected = walk.run_one(index, walk.hidden[0])
+    for folding in foldings:
+        group = [name for name in folding.layers if name in seen]
+        if not group:
+            continue
+        weight = torch.cat([weight_of(layers[name]) for name in group])
+        before = seen[group[0]]
+        scales, _, _ = search_scales(weight, before.mean, before.moment, scheme)
+        fold(block, folding, scales)
+        check_fold(walk, index, folding, expected)
+        moment = before.moment / scales / scales[:, None]
+        seen.update(dict.fromkeys(group, _Seen(before.mean / scales, moment)))
+    return seen
