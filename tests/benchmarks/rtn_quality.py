@@ -34,14 +34,18 @@ COMMAND = "python tests/benchmarks/rtn_quality.py"
 
 
 def measure(
-    model: nn.Module, reference: Remembered, tokens: Tensor, scheme: QuantScheme | None
+    model: nn.Module,
+    reference: Remembered,
+    tokens: Tensor,
+    scheme: QuantScheme | None,
+    **method: Any,
 ) -> dict[str, Any]:
-    """One row of the file; ``scheme=None`` is the original."""
+    """One row of the file; ``scheme=None`` is the original, ``method`` is for quantize_model."""
     copy = copy_for_quantization(model)
-    report = quantize_model(copy, scheme=scheme, progress=False) if scheme else None
+    report = quantize_model(copy, scheme=scheme, progress=False, **method) if scheme else None
     result = compare(dequantize_model(copy) if report else copy, reference, tokens)
     parameters = sum(p.numel() for p in model.parameters())
-    return {
+    row = {
         "scheme": str(scheme) if scheme else "float32",
         "bits": scheme.bits if scheme else None,
         "symmetric": scheme.symmetric if scheme else None,
@@ -54,6 +58,7 @@ def measure(
         "model_bits_per_weight": round(report.model_bits_per_weight, 4) if report else 32.0,
         "bytes": report.bytes if report else 4 * parameters,
     }
+    return {**row, "seconds": round(report.seconds, 1)} if method and report else row
 
 
 def main() -> None:
