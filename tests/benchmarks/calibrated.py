@@ -22,10 +22,9 @@ AWQ: dict[str, Any] = {"method": "awq"}
 BOTH: dict[str, Any] = {"method": "awq", "rounding": "gptq"}
 NAMES = {"gptq": GPTQ, "awq": AWQ, "awq+gptq": BOTH}
 RUNS = [
-    *(("gptq", QuantScheme(bits, False, 64)) for bits in (4, 3, 2)),
-    *((name, QuantScheme(bits, False, 64)) for bits in (4, 3) for name in ("awq", "awq+gptq")),
+    *(("gptq", QuantScheme(bits, False, group)) for group in (64, None) for bits in (4, 3, 2)),
     ("gptq", QuantScheme(4, True, 64)),
-    *(("gptq", QuantScheme(bits, False, group)) for group in (None, 32) for bits in (4, 3, 2)),
+    *((name, QuantScheme(bits, False, 64)) for bits in (4, 3) for name in ("awq", "awq+gptq")),
 ]
 COMMAND = "python tests/benchmarks/calibrated.py"
 
