@@ -1,8 +1,8 @@
 """Other libraries' quantizers on the same model and text: ``results/libraries.json``.
 
 GPTQModel quantizes in a process of its own, from the very folder that qlearn loads, with the same
-32 rows to calibrate. Its result is loaded by transformers and measured on the full evaluation split.
-Needs the toolbox extra (``pip install -c constraints.txt -e ".[course,toolbox]"``); about 10
+32 rows to calibrate. Its result is loaded by transformers and measured on the full evaluation
+split. Needs the toolbox extra (``pip install -c constraints.txt -e ".[course,toolbox]"``); about 10
 minutes on two cores.
 
     python tests/benchmarks/libraries.py

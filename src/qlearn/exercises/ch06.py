@@ -1,4 +1,4 @@
-"""Exercises of chapter 6: the loss, one compensation, the factor, GPTQ without the stale inverse."""
+"""Exercises of chapter 6: loss, compensation, factor, and GPTQ without the stale inverse."""
 
 from __future__ import annotations
 
@@ -189,8 +189,8 @@ EXERCISES = [
             "This is the factor of the Hessian; take that of its inverse.": (
                 lambda h: torch.linalg.cholesky(h, upper=True)
             ),
-            "U U^T is the inverse, and U^T U was asked for. Both are upper triangular, but the rows "
-            "of this one do not hold the compensations.": _factor_other_side,
+            "U U^T is the inverse, and U^T U was asked for. Both are upper triangular, but the "
+            "rows of this one do not hold the compensations.": _factor_other_side,
             "This is the inverse itself.": torch.linalg.inv,
         },
         rtol=1e-3,
