@@ -84,19 +84,6 @@ def test_gptq_over_the_whole_split(bench, smollm, tokenizer):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_gptqmodel_on_the_same_text(bench, smollm, tokenizer):
-    pytest.importorskip("gptqmodel", reason="GPTQModel is not installed (toolbox extra)")
-    script = bench("libraries")
-    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
-    scheme = QuantScheme(4, True, 64)
-    again = script.measure(scheme, remember(smollm, tokens), tokens)
-    row = recorded("libraries", scheme=str(scheme))
-    taken = {name: row[name] for name in ("seconds", "peak_bytes")}
-    assert agrees({**again, **taken}, row, 2e-2) == []
-
-
-@pytest.mark.model
-@pytest.mark.slow
 def test_one_layer_of_the_scan(bench, smollm, tokenizer):
     script = bench("layer_scan")
     rows = results.load("layer_scan")["rows"]
