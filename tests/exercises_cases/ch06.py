@@ -39,6 +39,17 @@ def gptq_by_factor(weight, hessian, scale, zero_point, stale=False):
     return now.to(weight.dtype)
 
 
+def gptq_from_the_given_weight(weight, hessian, scale, zero_point):
+    upper = torch.linalg.cholesky(torch.linalg.inv(hessian.double()), upper=True)
+    now, done = weight.double().clone(), weight.clone()
+    for i in range(weight.shape[1]):
+        code = (now[:, i : i + 1] / scale).round() + zero_point
+        done[:, i] = ((code.clamp(0, 7) - zero_point) * scale)[:, 0]
+        error = (weight[:, i] - done[:, i]).double() / upper[i, i]
+        now[:, i:] -= error[:, None] * upper[i, i:]
+    return done
+
+
 def to_nearest(weight, hessian, scale, zero_point):
     return (((weight / scale).round() + zero_point).clamp(0, 7) - zero_point) * scale
 
@@ -87,7 +98,10 @@ CASES = {
         "wrong": [
             (lambda h: torch.linalg.cholesky(torch.linalg.inv(h)), "lower triangular"),
             (lambda h: torch.linalg.cholesky(h).T, "factor of the Hessian"),
-            (lambda h: torch.linalg.inv(torch.linalg.cholesky(h, upper=True)), "U U^T"),
+            (
+                lambda h: torch.linalg.inv(torch.linalg.cholesky(h, upper=True)),
+                "U U^T is the inverse",
+            ),
             (lambda h: torch.linalg.solve(h, torch.eye(len(h))), "inverse itself"),
         ],
     },
@@ -96,10 +110,19 @@ CASES = {
         "wrong": [
             (lambda w, h, s, z: gptq_by_factor(w, h, s, z, stale=True), "stale inverse"),
             (to_nearest, "rounding to nearest"),
+            (
+                lambda w, h, s, z: gptq_by_factor(w, h.diagonal().diag(), s, z),
+                "rounding to nearest",
+            ),
+            (gptq_from_the_given_weight, "measured from the weight as it was given"),
         ],
     },
     "ch06.uncorrelated": {
         "right": [0.84, 0.839],
-        "wrong": [(0.42, "no weight can"), (0.0, "nothing is rounded")],
+        "wrong": [
+            (0.42, "no weight can"),
+            (0.0, "nothing is rounded"),
+            (1.68, "can't be larger"),
+        ],
     },
 }
