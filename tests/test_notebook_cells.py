@@ -98,13 +98,19 @@ def test_on_colab_it_installs_the_tag_and_keeps_torch_and_numpy(colab):
 
 
 def test_on_colab_a_loaded_package_that_changed_asks_for_a_restart(colab, monkeypatch):
-    real = metadata.PathDistribution.version.fget
+    # Some packages bring a second importlib.metadata, which finds every package once more.
+    second = sys.modules.get("importlib_metadata")
+    kinds = [metadata.PathDistribution, *([second.PathDistribution] if second else [])]
+    real = {kind: kind.version.fget for kind in kinds}
 
     def newer(one):
-        return "99" if one.name == "pytest" else real(one)
+        return "99" if one.name == "pytest" else real[type(one)](one)
 
-    after = property(newer)
-    colab.after = lambda: monkeypatch.setattr(metadata.PathDistribution, "version", after)
+    def install():
+        for kind in kinds:
+            monkeypatch.setattr(kind, "version", property(newer))
+
+    colab.after = install
     with pytest.raises(SystemExit, match=r"old pytest: choose Runtime > Restart session"):
         run_bootstrap()
 
