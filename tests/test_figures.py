@@ -116,14 +116,21 @@ def test_histogram_counts_in_python():
 def test_bit_boxes_show_every_bit_once_and_wrap():
     bits = "01000000010010010000111111011011"
     figure = figures.bit_boxes(bits, {"sign": 1, "exponent": 8, "mantissa": 23})
-    assert "".join(text for trace in figure.data for text in trace.text) == bits
-    assert [trace.name for trace in figure.data] == [
+    zeros, ones = figure.data[3:]
+    assert (zeros.text, ones.text) == ("0", "1")
+    low, high = figure.layout.yaxis.range
+    written = ["0" if zero > low else "1" for zero in zeros.y]
+    assert "".join(written) == bits
+    assert all((one > low) != (zero > low) for zero, one in zip(zeros.y, ones.y, strict=True))
+    assert max([*zeros.y, *ones.y]) < high
+    boxes = figure.data[:3]
+    assert [trace.name for trace in boxes] == [
         "sign (1 bit)",
         "exponent (8 bits)",
         "mantissa (23 bits)",
     ]
-    assert {base for trace in figure.data for base in trace.base} == {0, -1.25}
-    assert [k for trace in figure.data for k in trace.customdata] == list(range(31, -1, -1))
+    assert {base for trace in boxes for base in trace.base} == {0, -1.25}
+    assert [k for trace in boxes for k in trace.customdata] == list(range(31, -1, -1))
 
 
 def test_number_line_has_a_row_a_format():

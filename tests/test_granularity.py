@@ -1,6 +1,7 @@
 """The main explorer: what it says is true, any quantizer fits, its packaged tile is the model's."""
 
 import json
+import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -33,9 +34,13 @@ def test_every_position_draws_what_the_quantizer_makes_and_says_its_cost():
             assert f"{scheme.stored_bits((8, 192)) // 8:,} bytes" in line
             drawn = explorer._figure(**explorer.values)
             # The outlier's tile: rows 2 to 7, columns 32 to 95, in thousandths.
-            tile = torch.tensor(drawn.data[1].z)
-            assert tile.shape == TILE
+            both, error = drawn.data[0].z, torch.tensor(drawn.data[1].z)
+            before, tile = torch.tensor(both[: TILE[0]]), torch.tensor(both[-TILE[0] :])
+            assert before.shape == tile.shape == error.shape == TILE
+            assert {value for row in both[TILE[0] : -TILE[0]] for value in row} == {None}
+            assert (before - layer[2:8, 32:96] * 1000).abs().max() <= 0.501
             assert (tile - became[2:8, 32:96] * 1000).abs().max() <= 0.501
+            assert (error - (became - layer)[2:8, 32:96] * 1000).abs().max() <= 0.501
             assert sum(drawn.data[3].y) == layer.numel()
 
 
@@ -49,10 +54,9 @@ def test_a_tensor_from_a_readers_quantizer_is_drawn_without_codes():
     assert "SQNR of all 8 x 192 weights 6.02 dB" in halves._describe(bits=4, group_size=None)
     same = granularity_explorer(weight(), lambda values, scheme: values)
     assert "nothing is lost" in same._describe(bits=4, group_size=None)
-    notes = [note.text for note in same._figure(bits=4, group_size=None).layout.annotations]
-    assert not any("codes" in note for note in notes)
-    ours = granularity_explorer(weight())._figure(bits=4, group_size=None)
-    assert any("codes from column 32" in note.text for note in ours.layout.annotations)
+    assert "Codes" not in same._describe(bits=4, group_size=None)
+    ours = granularity_explorer(weight())._describe(bits=4, group_size=None)
+    assert re.search(r"Codes of row \d from column 32: (\d+ ){12}\.\.\.$", ours)
 
 
 @pytest.mark.parametrize(

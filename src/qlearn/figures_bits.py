@@ -27,7 +27,7 @@ def bit_boxes(
         ValueError: a bit that is not 0 or 1, or fields whose widths do not add up to the bits.
 
     >>> len(bit_boxes("0111100000000000", {"sign": 1, "exponent": 5, "mantissa": 10}).data)
-    3
+    5
     """
     digits = [str(bit) for bit in bits]
     if any(digit not in ("0", "1") for digit in digits) or not digits:
@@ -46,17 +46,14 @@ def bit_boxes(
             y=[0.9] * width,
             base=[-(place // per_row) * 1.25 for place in places],
             width=0.9,
-            text=[digits[place] for place in places],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            textfont={"size": 16, "color": "#ffffff"},
             marker={"color": FIELD_COLORS.get(name, COLORS[k % len(COLORS)])},
             name=f"{name} ({width} bit{'' if width == 1 else 's'})",
             customdata=[len(digits) - 1 - place for place in places],
-            hovertemplate=f"{name}, bit %{{customdata}}: %{{text}}<extra></extra>",
+            hovertemplate=f"{name}, bit %{{customdata}}<extra></extra>",
         )
         first += width
+    for digit in "01":
+        _write_digit(figure, digit, digits, per_row)
     rows = -(-len(digits) // per_row)
     hidden = {"visible": False, "fixedrange": True}
     layout = {"height": 110 + 70 * rows, "barmode": "overlay", **layout}
@@ -67,6 +64,23 @@ def bit_boxes(
         yaxis={**hidden, "range": [-(rows - 1) * 1.25 - 0.05, 0.95]},
     )
     return figure
+
+
+def _write_digit(figure: go.Figure, digit: str, digits: list[str], per_row: int) -> None:
+    """Write one digit into each box that holds it; it waits far below the others.
+
+    So a bit that turns only moves points, which the page's script draws fastest.
+    """
+    heights = [0.45 - (place // per_row) * 1.25 for place in range(len(digits))]
+    figure.add_scatter(
+        x=[place % per_row for place in range(len(digits))],
+        y=[y if it == digit else y - 100 for y, it in zip(heights, digits, strict=True)],
+        mode="text",
+        text=digit,
+        textfont={"size": 16, "color": "#ffffff"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def number_line(

@@ -30,6 +30,7 @@ GROUP_SIZES: dict[str, GroupSize] = {
     "32": 32,
 }
 TILE = (6, 64)  # rows, columns
+CODES_SHOWN = 12
 BINS = 61  # of the histogram; odd, so that one bin is centred on 0
 LANDING_TILE = "landing_tile.safetensors"
 
@@ -125,6 +126,15 @@ def sentence(found: Survey, shape: tuple[int, ...]) -> str:
     )
 
 
+def first_codes(codes: Tensor | None, weights: Tensor, corner: tuple[int, int]) -> str:
+    """One line: the first codes of the tile's row that holds its largest weight, if known."""
+    if codes is None:
+        return ""
+    row = int(weights.abs().amax(dim=1).argmax())
+    shown = " ".join(str(code) for code in codes[row, :CODES_SHOWN].tolist())
+    return f" Codes of row {corner[0] + row} from column {corner[1]}: {shown} ..."
+
+
 def granularity_explorer(
     weight: Tensor,
     quantizer: Quantizer = quantize,
@@ -175,12 +185,14 @@ def granularity_explorer(
     def figure(bits: int, group_size: GroupSize) -> Any:
         found = look(bits, group_size)
         return draw(
-            original.tile, found.tile, found.codes, original.counts, found.counts,
+            original.tile, found.tile, original.counts, found.counts,
             corner=corner, group_size=group_size, spread=spread,
         )  # fmt: skip
 
     def describe(bits: int, group_size: GroupSize) -> str:
-        return sentence(look(bits, group_size), tuple(weight.shape))
+        found = look(bits, group_size)
+        cost = sentence(found, tuple(weight.shape))
+        return cost + first_codes(found.codes, original.tile, corner)
 
     wanted = {"bits": 4 if 4 in tuple(bits) else next(iter(bits))}
     if None in sizes.values():

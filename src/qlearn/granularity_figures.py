@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+import torch
 from torch import Tensor
 
 from qlearn.figures_look import COLORS, DASHES, PALETTE, SYMBOLS, base_layout
 
-# Vertical extents of the four panels, in shares of the plot's height.
-PANELS = ((0.80, 0.97), (0.54, 0.71), (0.28, 0.45), (0.0, 0.17))
+# Vertical extents in shares of the plot's height. The three tiles lie on one pair of axes: each
+# pair of axes, each trace and each colour bar costs milliseconds at every move of a slider.
+TILES, HISTOGRAM = (0.28, 0.97), (0.0, 0.17)
+GAP = 3  # empty rows between two tiles, for their titles
 HEIGHT = 640
-CODES_SHOWN = 12
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def draw(
     weights: Tensor,
     becomes: Tensor,
-    codes: Tensor | None,
     counts: Tensor,
     new_counts: Tensor,
     *,
@@ -38,7 +39,6 @@ def draw(
     Args:
         weights: [rows, columns], the tile.
         becomes: the tile after quantization.
-        codes: the tile's codes, if they are known.
         counts: histogram of the whole layer over four spreads to either side.
         new_counts: the same after quantization.
         corner: the tile's first row and column.
@@ -51,40 +51,54 @@ def draw(
     limit, error_limit = 3 * spread / unit, spread / unit
     columns = list(range(corner[1], corner[1] + weights.shape[1]))
     rows = list(range(corner[0], corner[0] + weights.shape[0]))
+    step = len(rows) + GAP
     figure = go.Figure()
-    tiles = ((weights, limit), (becomes, limit), (becomes - weights, error_limit))
-    for k, (values, end) in enumerate(tiles):
-        low, high = PANELS[k]
-        hover = "row %{y}, column %{x}: %{z} x " + named
+    before_and_after = torch.cat([weights, torch.full((GAP, len(columns)), torch.nan), becomes])
+    hover = "row %{text}, column %{x}: %{z} x " + named + "<extra></extra>"
+    for values, first, end in (
+        (before_and_after, 0, limit),
+        (becomes - weights, 2 * step, error_limit),
+    ):
+        places = list(range(first, first + len(values)))
         figure.add_heatmap(
-            z=(values / unit).round().int().tolist(),
+            z=_whole(values / unit),
             x=columns,
-            y=rows,
+            y=places,
+            text=[[rows[min(place % step, len(rows) - 1)]] * len(columns) for place in places],
             zmin=-round(end),
             zmax=round(end),
-            xgap=1,
-            ygap=1,
-            xaxis=f"x{k + 1}",
-            yaxis=f"y{k + 1}",
-            colorbar={"thickness": 10, "len": high - low, "y": (low + high) / 2}
-            | {"tickvals": [-round(end), 0, round(end)]},
-            hovertemplate=hover + "<extra></extra>",
+            hoverongaps=False,
+            showscale=first == 0,
+            hovertemplate=hover,
         )
+    _add_scale(figure.data[0], limit, len(rows))
+    _add_borders(figure, columns, group_size, len(rows))
     _add_histogram(figure, counts, new_counts, spread)
     figure.update_layout(_layout(columns, rows, int(counts.max())))
-    first = ""
-    if codes is not None:
-        row = int(weights.abs().amax(dim=1).argmax())
-        shown = " ".join(str(code) for code in codes[row, :CODES_SHOWN].tolist())
-        first = f"row {rows[row]}, codes from column {columns[0]}: {shown} ..."
-    figure.update_layout(
-        annotations=[
-            *_titles(named),
-            _note(first, PANELS[1][0] - 0.012, "top"),
-        ],
-        shapes=_borders(columns, group_size),
-    )
+    figure.update_layout(annotations=_titles(named, len(rows)))
     return figure
+
+
+def _whole(values: Tensor) -> list[list[int | None]]:
+    """Rounded to whole numbers; NaN, which marks the gap between two tiles, becomes None."""
+    return [
+        [None if math.isnan(value) else round(value) for value in row] for row in values.tolist()
+    ]
+
+
+def _extent(tile: int, rows: int) -> tuple[float, float]:
+    """Bottom and top of a tile, in shares of the plot's height."""
+    low, high = TILES
+    row = (high - low) / (3 * rows + 2 * GAP)
+    top = high - tile * (rows + GAP) * row
+    return top - rows * row, top
+
+
+def _add_scale(tiles: go.Heatmap, limit: float, rows: int) -> None:
+    """One colour bar, beside the two tiles that it measures."""
+    low, high = _extent(1, rows)[0], _extent(0, rows)[1]
+    ends = {"tickvals": [-round(limit), 0, round(limit)]}
+    tiles.colorbar = {"thickness": 10, "len": high - low, "y": (low + high) / 2, **ends}
 
 
 def _add_histogram(figure: go.Figure, counts: Tensor, new_counts: Tensor, spread: float) -> None:
@@ -96,8 +110,8 @@ def _add_histogram(figure: go.Figure, counts: Tensor, new_counts: Tensor, spread
         y=new_counts.tolist(),
         width=width,
         marker={"color": PALETTE["orange"]},
-        xaxis="x4",
-        yaxis="y4",
+        xaxis="x2",
+        yaxis="y2",
         hovertemplate="near %{x}: %{y} weights become this<extra></extra>",
     )
     figure.add_scatter(
@@ -105,41 +119,38 @@ def _add_histogram(figure: go.Figure, counts: Tensor, new_counts: Tensor, spread
         y=counts.tolist(),
         mode="lines",
         line={"color": PALETTE["blue"], "width": 2, "shape": "hvh"},
-        xaxis="x4",
-        yaxis="y4",
+        xaxis="x2",
+        yaxis="y2",
         hovertemplate="near %{x}: %{y} weights<extra></extra>",
     )
 
 
 def _layout(columns: list[int], rows: list[int], top: int) -> dict[str, Any]:
     layout = base_layout(height=HEIGHT, margin={"l": 48, "r": 8, "t": 8, "b": 40})
-    for k, (low, high) in enumerate(PANELS):
-        # plotly calls the first axis "xaxis", not "xaxis1".
-        number = "" if k == 0 else str(k + 1)
-        x: dict[str, Any] = {"anchor": f"y{number}", "fixedrange": True}
-        y: dict[str, Any] = {"anchor": f"x{number}", "domain": [low, high], "fixedrange": True}
-        if k < 3:
-            x |= {"showgrid": False, "zeroline": False, "showticklabels": k == 2, "dtick": 32}
-            x["range"] = [columns[0] - 0.5, columns[-1] + 0.5]
-            y |= {"showgrid": False, "zeroline": False, "dtick": 4}
-            y["range"] = [rows[-1] + 0.5, rows[0] - 0.5]
-        else:
-            # A coarse grid puts most weights into one bin: only a log scale shows both.
-            x |= {"title": {"text": "value"}, "zeroline": False}
-            y |= {"type": "log", "range": [0, math.log10(top) + 1.4], "dtick": 2}
-        layout[f"xaxis{number}"], layout[f"yaxis{number}"] = x, y
-    return {**layout, "bargap": 0, "barmode": "overlay"}
+    step = len(rows) + GAP
+    named = [k for k, row in enumerate(rows) if row % 4 == 0]
+    bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
+    tiles_x = {**bare, "anchor": "y", "dtick": 32}
+    tiles_x["range"] = [columns[0] - 0.5, columns[-1] + 0.5]
+    tiles_y = {**bare, "anchor": "x", "domain": list(TILES), "range": [3 * step - GAP - 0.5, -0.5]}
+    tiles_y["tickvals"] = [tile * step + k for tile in range(3) for k in named]
+    tiles_y["ticktext"] = [str(rows[k]) for k in named] * 3
+    # A coarse grid puts most weights into one bin: only a log scale shows both.
+    counts_y = {"anchor": "x2", "domain": list(HISTOGRAM), "fixedrange": True, "type": "log"}
+    counts_y |= {"range": [0, math.log10(top) + 1.4], "dtick": 2}
+    counts_x = {"anchor": "y2", "fixedrange": True, "zeroline": False, "title": {"text": "value"}}
+    axes = {"xaxis": tiles_x, "yaxis": tiles_y, "xaxis2": counts_x, "yaxis2": counts_y}
+    return {**layout, **axes, "bargap": 0, "barmode": "overlay"}
 
 
-def _titles(unit: str) -> list[dict[str, Any]]:
-    names = (
-        f"weights, in {unit}",
-        "what they become",
-        f"error, in {unit} (colours 3 times as strong)",
-        "whole layer: before (line), after (bars)",
-    )
-    tops = [high for _, high in PANELS]
-    return [_note(f"<b>{name}</b>", y, "bottom") for name, y in zip(names, tops, strict=True)]
+def _titles(unit: str, rows: int) -> list[dict[str, Any]]:
+    names = {
+        f"weights, in {unit}": _extent(0, rows)[1],
+        "what they become": _extent(1, rows)[1],
+        f"error, in {unit} (colours 3 times as strong)": _extent(2, rows)[1],
+        "whole layer: before (line), after (bars)": HISTOGRAM[1],
+    }
+    return [_note(f"<b>{name}</b>", top, "bottom") for name, top in names.items()]
 
 
 def _note(text: str, y: float, anchor: str) -> dict[str, Any]:
@@ -157,18 +168,20 @@ def _note(text: str, y: float, anchor: str) -> dict[str, Any]:
     }
 
 
-def _borders(columns: list[int], group_size: Any) -> list[dict[str, Any]]:
-    """Lines between groups, through the three tiles."""
-    if not isinstance(group_size, int):
-        return []
-    line = {"color": PALETTE["magenta"], "width": 2}
-    return [
-        {"type": "line", "xref": "x", "yref": "paper", "line": line}
-        | {"x0": at - 0.5, "x1": at - 0.5, "y0": low, "y1": high}
-        for at in columns[1:]
-        if at % group_size == 0
-        for low, high in PANELS[:3]
-    ]
+def _add_borders(figure: go.Figure, columns: list[int], group_size: Any, rows: int) -> None:
+    """Lines between groups, through the three tiles: a trace, since it moves faster than shapes."""
+    inner = columns[1:] if isinstance(group_size, int) else []
+    at = [column - 0.5 for column in inner if column % group_size == 0]
+    step = rows + GAP
+    ends = [(tile * step - 0.5, tile * step + rows - 0.5) for tile in range(3)]
+    figure.add_scatter(
+        # One point without a place, where there is no border: plotly hides an empty trace.
+        x=[place for x in at for _ in ends for place in (x, x, None)] or [None],
+        y=[place for _ in at for low, high in ends for place in (low, high, None)] or [None],
+        mode="lines",
+        line={"color": PALETTE["magenta"], "width": 2},
+        hoverinfo="skip",
+    )
 
 
 def tradeoff(
