@@ -14,10 +14,10 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
+from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS
+
 RESULTS = Path(__file__).parents[2] / "src" / "qlearn" / "results" / "chapters.json"
 HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")
-LIMIT_SECONDS = 90
-LIMIT_BYTES = 1_600_000_000
 ORIGIN = ("command", "commit", "modified", "date", "cpu", "cores")
 FIELDS = {"notebook": str, "title": str, "seconds": int | float, "memory_bytes": int}
 
@@ -57,9 +57,9 @@ def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
         (
             chapter["title"],
             f"{chapter['seconds']:.0f}",
-            str(LIMIT_SECONDS),
+            str(MAX_SECONDS),
             f"{chapter['memory_bytes'] / 1e9:.2f}",
-            f"{LIMIT_BYTES / 1e9:.1f}",
+            f"{MAX_MEMORY / 1e9:.1f}",
         )
         for chapter in sorted(results["rows"], key=lambda chapter: chapter["notebook"])
     ]

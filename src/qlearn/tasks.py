@@ -16,9 +16,10 @@ from qlearn.tasks_setup import PREFETCH, Environment, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 # What Python is given to build the site: strictly, a warning is an error.
+# "--all": otherwise a changed script or style sheet stays as it was while no page changes.
 BUILD_SITE = [
     *("-c", "from jupyter_book.cli.main import main; main()", "build", "."),
-    *("--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "-n", "--keep-going"),
+    *("--config", "_config.yml", "--toc", "book/_toc.yml", "-W", "-n", "--keep-going", "--all"),
 ]
 
 

@@ -60,7 +60,7 @@ def site() -> Path:
         return Path(named)
     folder = ROOT / "_build" / "html"
     if is_stale(folder / "search.html"):
-        command = [sys.executable, *BUILD_SITE, "--all"]
+        command = [sys.executable, *BUILD_SITE]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
