@@ -64,10 +64,13 @@ CASES = list(cases())
 
 
 def require(format):
-    """Skip by name where the format's loader is missing."""
+    """Skip by name where the format's loader is missing; fail where all were to be there."""
     for package in PACKAGES.get(format, GPTQMODEL):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is missing; pip install -c constraints.txt gptqmodel optimum")
+            words = f"{package} is missing; pip install -c constraints.txt gptqmodel optimum"
+            if os.environ.get("QLEARN_LOADERS") == "required":
+                pytest.fail(words)
+            pytest.skip(words)
 
 
 def tiny(case, config):
