@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from qlearn.activations import AbsMean, Hessian
 from qlearn.affine import quantize
 from qlearn.awq import clip, search_clipping, search_scales
+from qlearn.awq_module import search_on_module
 from qlearn.blocks import linear_layers, replace_weight, weight_of
 from qlearn.folding import check_fold, find_foldings, fold
 from qlearn.layers import QuantizedLinear
@@ -97,9 +97,13 @@ def rescale(walk: Walk, index: int, names: list[str], scheme: QuantScheme) -> di
         group = [name for name in folding.layers if name in seen]
         if not group:
             continue
-        weight = torch.cat([weight_of(layers[name]) for name in group])
         before = seen[group[0]]
-        scales, _, _ = search_scales(weight, before.mean, before.moment, scheme)
+        if len(group) == 1:
+            alone = weight_of(layers[group[0]])
+            scales, _, _ = search_scales(alone, before.mean, before.moment, scheme)
+        else:
+            shared = {name: layers[name] for name in group}
+            scales, _, _ = search_on_module(walk, index, shared, before.mean, scheme)
         fold(block, folding, scales)
         check_fold(walk, index, folding, expected)
         moment = before.moment / scales / scales[:, None]

@@ -29,7 +29,7 @@ async ([figure, places]) => {
     while (figure.dataset.position !== at.join(",") && performance.now() < until)
       await new Promise((done) => requestAnimationFrame(done));
     seen.push({
-      position: figure.dataset.position, data: plot.data, layout: plot.layout,
+      position: figure.dataset.position, data: structuredClone(plot.data), layout: plot.layout,
       drawn: plot._fullData.map((trace) => trace.visible !== false),
       text: figure.querySelector("figcaption").textContent,
       alternative: plot.getAttribute("aria-label"),

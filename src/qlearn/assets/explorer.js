@@ -128,18 +128,18 @@
       const alone = look && moved(plot, drawn, data, layout);
       drawn = { data, layout };
       look ??= template(figure);
-      if (alone) {
-        const { updates, traces, images } = alone, now = { duration: 0, redraw: false };
-        keep(plot);
-        if (traces.length) Plotly.animate(plot, [{ data: updates, traces }], { mode: "immediate", frame: now, transition: now });
-        images.forEach((image) => paint(...image));
-      } else {
-        // plotly writes into what it is given: hand it copies, but the arrays as they are.
-        Plotly.react(plot, data.map(copy), { ...structuredClone(layout), template: look, height: bundle.height, autosize: true }, config);
-      }
+      const now = { duration: 0, redraw: false }, { updates, traces, images } = alone ?? {};
+      if (alone) keep(plot);
+      // plotly writes into what it is given: hand it copies, but the arrays as they are.
+      const done = !alone
+        ? Plotly.react(plot, data.map(copy), { ...structuredClone(layout), template: look, height: bundle.height, autosize: true }, config)
+        : traces.length && Plotly.animate(plot, [{ data: updates, traces }], { mode: "immediate", frame: now, transition: now });
+      images?.forEach((image) => paint(...image));
       plot.setAttribute("aria-label", text);
       if (caption.textContent !== text) caption.textContent = text;
-      figure.dataset.position = at.join(",");
+      // A move that the next one overtakes is rejected: what stands then is the next one's.
+      const mine = drawn, stand = () => { if (drawn === mine) figure.dataset.position = at.join(","); };
+      Promise.resolve(done).then(stand, stand);
     };
     // The first move is drawn at once; those that follow within its frame are drawn as one, after it.
     const ask = () => load().then(() => {
