@@ -126,7 +126,7 @@
     const draw = () => {
       const at = inputs.map(value), { data, layout, text } = frame(at);
       const alone = look && moved(plot, drawn, data, layout);
-      drawn = { data, layout };
+      drawn = { data, layout, place: at.join(",") };
       look ??= template(figure);
       const now = { duration: 0, redraw: false }, { updates, traces, images } = alone ?? {};
       if (alone) keep(plot);
@@ -137,16 +137,19 @@
       images?.forEach((image) => paint(...image));
       plot.setAttribute("aria-label", text);
       if (caption.textContent !== text) caption.textContent = text;
-      // A move that the next one overtakes is rejected: what stands then is the next one's.
-      const mine = drawn, stand = () => { if (drawn === mine) figure.dataset.position = at.join(","); };
-      Promise.resolve(done).then(stand, stand);
+      figure.dataset.position = drawn.place;
+      Promise.resolve(done).catch(() => {});  // plotly rejects a move that the next one overtakes
     };
     // The first move is drawn at once; those that follow within its frame are drawn as one, after it.
     const ask = () => load().then(() => {
       if (waiting) { again = true; return; }
       waiting = true;
       draw();
-      requestAnimationFrame(() => { waiting = false; if (again) { again = false; ask(); } });
+      requestAnimationFrame(() => {
+        const more = again && drawn.place !== inputs.map(value).join(",");
+        waiting = again = false;
+        if (more) ask();
+      });
     }, (error) => { caption.textContent = error.message; });
     inputs.forEach((input, c) => input.addEventListener("input", () => {
       const label = bundle.controls[c].labels[value(input)];
@@ -156,7 +159,7 @@
       }
       ask();
     }));
-    figure.qxTheme = () => { look = null; return drawn && ask(); };
+    figure.qxTheme = () => { look = null; return drawn && load().then(draw); };
     const near = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) { near.disconnect(); ask(); }
     }, { rootMargin: "400px" });
