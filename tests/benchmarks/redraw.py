@@ -5,11 +5,13 @@ Run `python tests/benchmarks/redraw.py [folder of the built site]` in the reposi
 to the plot's elements; the browser paints after that. A move that changes nothing is not counted.
 """
 
+import contextlib
 import functools
 import http.server
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,19 @@ async ([figure, moves]) => {
 """
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""
+
+
+@contextlib.contextmanager
+def serve(site: Path, kind: type[Quiet] = Quiet) -> Iterator[str]:
+    """Serve a folder on loopback; gives the address."""
+    handler = functools.partial(kind, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -58,10 +70,7 @@ def measure(site: Path) -> list[dict[str, Any]]:
     from playwright.sync_api import sync_playwright
 
     rows = []
-    handler = functools.partial(_Quiet, directory=str(site))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
+    with serve(site) as base, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or playwright.chromium.executable_path,
             args=ARGUMENTS,
@@ -69,7 +78,7 @@ def measure(site: Path) -> list[dict[str, Any]]:
         for path in sorted([*site.glob("book/*.html"), *site.glob("notebooks/*.html")]):
             name = path.relative_to(site).as_posix()
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.goto(f"http://127.0.0.1:{server.server_port}/{name}")
+            page.goto(f"{base}/{name}")
             for number, figure in enumerate(page.query_selector_all("figure.qx")):
                 figure.scroll_into_view_if_needed()
                 page.wait_for_function("f => 'position' in f.dataset", arg=figure)
@@ -88,7 +97,6 @@ def measure(site: Path) -> list[dict[str, Any]]:
                 )
             page.close()
         browser.close()
-    server.shutdown()
     return rows
 
 
