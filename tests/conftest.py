@@ -29,19 +29,6 @@ def tokenizer():
 @pytest.fixture
 def tiny_llama():
     """A Llama of seeded random weights, made anew for each test, which may change it."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tiny_models import llama
 
-    config = LlamaConfig(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return LlamaForCausalLM(config).eval()
+    return llama(max_position_embeddings=512, tie_word_embeddings=True)

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
+from tiny_models import llama
 from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
 )
 
 from qlearn.affine import fake_quantize, quantize
@@ -110,21 +109,6 @@ def test_clip_by_hand():
     weight = torch.tensor([[-1.0, 0.5, 2.0, -4.0, 3.0, 1.0]])
     found = clip(weight, torch.tensor([[0.5, 1.0]]), QuantScheme(4, False, 3))
     assert found.tolist() == [[-0.5, 0.5, 1.0, -4.0, 3.0, 1.0]]
-
-
-def llama(heads: int = 2, **options) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=128,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=heads,
-            **options,
-        )
-        return LlamaForCausalLM(config).eval()
 
 
 def gpt2() -> nn.Module:

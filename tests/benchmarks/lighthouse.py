@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from redraw import Quiet, serve
+from _site import Quiet, built_site, serve
 
 from qlearn import results
 
@@ -87,10 +87,7 @@ def measure(site: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> None:
     """Measure and write `lighthouse.json`."""
-    site = Path(arguments[0] if arguments else "_build/html")
-    if not (site / "search.html").exists():
-        raise SystemExit(f"{site} holds no built site; run `make book` first")
-    rows = measure(site)
+    rows = measure(built_site(arguments))
     command = "python tests/benchmarks/lighthouse.py"
     results.save("lighthouse", rows, command, unit="of 100", tool=LIGHTHOUSE, preset="desktop")
 

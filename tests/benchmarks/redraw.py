@@ -5,15 +5,12 @@ Run `python tests/benchmarks/redraw.py [folder of the built site]` in the reposi
 to the plot's elements; the browser paints after that. A move that changes nothing is not counted.
 """
 
-import contextlib
-import functools
-import http.server
 import shutil
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from _site import built_site, serve
 
 from qlearn import results
 
@@ -42,21 +39,6 @@ async ([figure, moves]) => {
   return times;
 }
 """
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def serve(site: Path, kind: type[Quiet] = Quiet) -> Iterator[str]:
-    """Serve a folder on loopback; gives the address."""
-    handler = functools.partial(kind, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -102,10 +84,7 @@ def measure(site: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> None:
     """Measure and write `redraw.json`."""
-    site = Path(arguments[0] if arguments else "_build/html")
-    if not (site / "search.html").exists():
-        raise SystemExit(f"{site} holds no built site; run `make book` first")
-    rows = measure(site)
+    rows = measure(built_site(arguments))
     for row in rows:
         sys.stdout.write(f"{row}\n")
     results.save("redraw", rows, "python tests/benchmarks/redraw.py", unit="ms, one redraw")

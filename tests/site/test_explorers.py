@@ -92,15 +92,18 @@ def test_every_page_has_the_explorers_that_python_made(visit, pages, bundles):
         assert drawn == len(bundles[name]), name
 
 
-def test_every_position_is_what_python_computed(visit, pages, bundles):
-    opened = visit()
-    for name in pages:
-        if not bundles[name]:
-            continue
+def each_explorer(opened, pages, bundles):
+    """Page, figure, bundle and a name, for one explorer after the other."""
+    for name in filter(bundles.get, pages):
         opened.go(name).draw_all()
         figures = opened.page.query_selector_all("figure.qx")
         for number, (figure, bundle) in enumerate(zip(figures, bundles[name], strict=True)):
-            check_all_positions(opened.page, figure, bundle, f"{name}, figure {number + 1}")
+            yield opened.page, figure, bundle, f"{name}, figure {number + 1}"
+
+
+def test_every_position_is_what_python_computed(visit, pages, bundles):
+    for page, figure, bundle, where in each_explorer(visit(), pages, bundles):
+        check_all_positions(page, figure, bundle, where)
 
 
 def check_all_positions(page, figure, bundle, where):
@@ -240,27 +243,21 @@ def alike(ours, theirs):
 
 def test_what_moves_alone_looks_as_if_all_were_drawn_anew(visit, pages, bundles):
     """Points, bars and tiles are moved without the rest of the figure: nothing else may show."""
-    opened = visit()
     compared = 0
-    for name in pages:
-        if not bundles[name]:
-            continue
-        opened.go(name).draw_all()
-        figures = opened.page.query_selector_all("figure.qx")
-        for number, (figure, bundle) in enumerate(zip(figures, bundles[name], strict=True)):
-            controls, _ = bundle_controls(bundle)
-            for place in sample(controls, 4, seed=2) if controls else []:
-                page, anew = opened.page.evaluate(DRAWN, [figure, list(place)])
-                at = f"{name}, figure {number + 1} at {place}"
-                assert page["shapes"], at
-                assert len(page["shapes"]) == len(anew["shapes"]), at
-                for ours, theirs in zip(page["shapes"], anew["shapes"], strict=True):
-                    assert alike(ours, theirs), (at, ours, theirs)
-                assert len(page["images"]) == len(anew["images"]), at
-                for ours, theirs in zip(page["images"], anew["images"], strict=True):
-                    assert len(ours) == len(theirs), at
-                    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 2, at
-                compared += 1
+    for opened, figure, bundle, where in each_explorer(visit(), pages, bundles):
+        controls, _ = bundle_controls(bundle)
+        for place in sample(controls, 4, seed=2) if controls else []:
+            page, anew = opened.evaluate(DRAWN, [figure, list(place)])
+            at = f"{where} at {place}"
+            assert page["shapes"], at
+            assert len(page["shapes"]) == len(anew["shapes"]), at
+            for ours, theirs in zip(page["shapes"], anew["shapes"], strict=True):
+                assert alike(ours, theirs), (at, ours, theirs)
+            assert len(page["images"]) == len(anew["images"]), at
+            for ours, theirs in zip(page["images"], anew["images"], strict=True):
+                assert len(ours) == len(theirs), at
+                assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 2, at
+            compared += 1
     assert compared > 30
 
 
