@@ -1,8 +1,9 @@
 """GPTQ of one 4096 x 4096 layer, groups of 128: ``results/gptq_layer.json``.
 
-Beside it the same algorithm in its plain torch form: the inverse Hessian and its Cholesky factor
-formed whole, a column of a row-major weight at a time, and a grid that is worked out anew for each
-column. Losses are relative to those of round-to-nearest.
+Beside it the same algorithm in two plain torch forms: the inverse Hessian and its Cholesky factor
+formed whole, and a column of a row-major weight at a time. The first updates all later columns at
+once after each column; the second only those of its batch of 128, and the rest after the batch, as
+the paper's listing does. Losses are relative to those of round-to-nearest.
 
     python tests/benchmarks/gptq_layer.py [width]
 """
@@ -73,7 +74,8 @@ def main() -> None:
     rows = []
     for name, run in (
         ("qlearn", lambda: gptq_quantize(weight, hessian, SCHEME).dequantize()),
-        ("plain torch form", lambda: plain_gptq(weight, hessian)),
+        ("plain", lambda: plain_gptq(weight, hessian, block=width)),
+        ("plain, batches of 128", lambda: plain_gptq(weight, hessian)),
     ):
         start, busy = time.perf_counter(), time.process_time()
         rounded = run()
