@@ -6,7 +6,7 @@ by ``add``, and read from ``value``.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ class Statistic(Protocol):
 
     def add(self, inputs: Tensor) -> None:
         """Take note of some tokens' inputs."""
+
+    @property
+    def value(self) -> Any:
+        """What has been noted so far."""
 
 
 class _Counted:

@@ -19,7 +19,7 @@ from qlearn.activations import AbsMax, AbsMean, Hessian, Inputs, Statistic
 from qlearn.logits import evaluating
 from qlearn.walk import Walk, block_layers, in_features, sharing_layers
 
-__all__ = ["AbsMax", "AbsMean", "Hessian", "Inputs", "Statistic", "Walk", "calibrate"]
+__all__ = ["AbsMax", "AbsMean", "Hessian", "Inputs", "Statistic", "Walk", "calibrate", "gather"]
 
 Visit = Callable[[int, nn.Module, dict[str, Any]], object]
 
@@ -54,7 +54,7 @@ def calibrate(
         bar = tqdm(total=len(walk.blocks), desc="calibrate", unit="block", disable=not progress)
         with bar:
             for index, block in enumerate(walk.blocks):
-                statistics, outputs = _gather(walk, index, make_statistic)
+                statistics, outputs = gather(walk, index, make_statistic)
                 unchanged = visit(index, block, statistics) is False
                 del statistics
                 walk.hidden = outputs if unchanged else walk.run(index, walk.hidden)
@@ -63,10 +63,13 @@ def calibrate(
                 bar.update()
 
 
-def _gather(
+def gather(
     walk: Walk, index: int, make_statistic: Callable[[int], Statistic]
 ) -> tuple[dict[str, Statistic], list[Tensor]]:
-    """The statistics of one block's layers, and the block's outputs."""
+    """The statistics of one block's layers, by their names inside it, and the block's outputs.
+
+    The rows go through one after the other, so that at any time one row's activations are there.
+    """
     layers = block_layers(walk.blocks[index])
     statistics: dict[str, Statistic] = {}
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -13,13 +14,13 @@ from qlearn.affine import quantize
 from qlearn.awq import clip, search_clipping, search_scales
 from qlearn.awq_module import search_on_module
 from qlearn.blocks import linear_layers, replace_weight, weight_of
+from qlearn.calibrate import gather
 from qlearn.folding import check_fold, find_foldings, fold
 from qlearn.layers import QuantizedLinear
 from qlearn.method_gptq import gptq_block
 from qlearn.report import LayerReport, measure
 from qlearn.scheme import QuantScheme
 from qlearn.sequential import BlockResult
-from qlearn.stages import run_stages
 from qlearn.walk import Walk
 
 _UNCLIPPED = ("q_proj", "k_proj")  # their errors meet in a product, which the search can't see
@@ -31,6 +32,21 @@ class _Seen:
 
     mean: Tensor  # mean|X|
     moment: Tensor  # 2/n X^T X
+
+
+class _Moments:
+    """A statistic: both at once."""
+
+    def __init__(self, in_features: int) -> None:
+        self._mean, self._hessian = AbsMean(in_features), Hessian(in_features)
+
+    def add(self, inputs: Tensor) -> None:
+        self._mean.add(inputs)
+        self._hessian.add(inputs)
+
+    @cached_property
+    def value(self) -> _Seen:
+        return _Seen(self._mean.value, self._hessian.value)
 
 
 def awq_block(
@@ -83,15 +99,8 @@ def rescale(walk: Walk, index: int, names: list[str], scheme: QuantScheme) -> di
             "for its scales; use method='gptq'"
         )
     layers = linear_layers(block)
-    seen: dict[str, _Seen] = {}
-
-    def look(group: list[str], inputs: Tensor) -> None:
-        mean, hessian = AbsMean(inputs.shape[1]), Hessian(inputs.shape[1])
-        mean.add(inputs)
-        hessian.add(inputs)
-        seen.update(dict.fromkeys(group, _Seen(mean.value, hessian.value)))
-
-    run_stages(walk, index, names, look)
+    statistics, _ = gather(walk, index, _Moments)
+    seen = {name: statistics[name].value for name in names}
     expected = walk.run_one(index, walk.hidden[0])
     for folding in foldings:
         group = [name for name in folding.layers if name in seen]

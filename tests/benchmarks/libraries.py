@@ -1,9 +1,10 @@
-"""Other libraries' quantizers on the same model and text: ``results/libraries.json``.
+"""qlearn's GPTQ and AWQ beside those of the libraries in use: ``results/libraries.json``.
 
-GPTQModel quantizes in a process of its own, from the very folder that qlearn loads, with the same
-32 rows to calibrate. Its result is loaded by transformers and measured on the full evaluation
-split. Needs the toolbox extra (``pip install -c constraints.txt -e ".[course,toolbox]"``); about 10
-minutes on two cores.
+GPTQModel, llm-compressor and qlearn each quantize the same model from the same 32 rows, each in a
+process of its own. Seconds are those of quantizing alone; peak memory is the process's. What each
+one saved is loaded by transformers and measured on the full evaluation split. llm-compressor wants
+other versions and lives in an environment that is made once, in the cache. About an hour on two
+cores that do nothing else.
 
     python tests/benchmarks/libraries.py
 """
@@ -12,57 +13,81 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from _environments import python_with
+from safetensors.torch import save_file
+from torch import Tensor
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
-from qlearn.evaluate import compare, remember
+from qlearn.evaluate import Remembered, compare, remember
 from qlearn.results import save
 from qlearn.zoo_packaged import converted_folder
 
-SCHEMES = [QuantScheme(4, True, 64), QuantScheme(4, False, 64), QuantScheme(3, False, 64)]
+FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
+SYMMETRIC = QuantScheme(4, True, 64)
+RUNS = [
+    *(
+        (tool, "gptq", scheme)
+        for scheme in (FOUR, SYMMETRIC, THREE)
+        for tool in ("qlearn", "gptqmodel", "llmcompressor")
+    ),
+    *((tool, "awq", FOUR) for tool in ("qlearn", "llmcompressor")),
+    ("qlearn", "awq", THREE),
+    *(("qlearn", "awq+gptq", scheme) for scheme in (FOUR, THREE)),
+]
 COMMAND = "python tests/benchmarks/libraries.py"
 
 
-def quantize(target: Path, bits: int, symmetric: bool) -> None:
-    """Let GPTQModel write its model to ``target``; print seconds and peak memory as JSON."""
-    from gptqmodel import GPTQModel, QuantizeConfig
+def quantize(
+    python: Path, tool: str, method: str, scheme: QuantScheme, calibration: Tensor, folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    """Let ``tool`` quantize; the folder of its model, and what it took."""
+    wanted = {"bits": scheme.bits, "symmetric": scheme.symmetric, "method": method}
+    wanted["model"] = str(converted_folder("smollm2-135m"))
+    (folder / "run.json").write_text(json.dumps(wanted))
+    save_file({"tokens": calibration.contiguous()}, folder / "tokens.safetensors")
+    # Without the first, GPTQModel asks for more workers than there are cores.
+    variables = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "HF_HUB_OFFLINE": "1"}
+    script = Path(__file__).with_name(f"_with_{tool}.py")
+    subprocess.run([python, script, folder], env=variables, cwd=folder, check=True)
+    took = json.loads((folder / "measured.json").read_text())
+    return folder / "model", took
 
-    torch.set_num_threads(2)
-    tokens = load_tokens(load_tokenizer("smollm2-135m"), corpus="editorials", split="calibration")
-    config = QuantizeConfig(bits=bits, group_size=64, sym=symmetric)
-    model = GPTQModel.load(str(converted_folder("smollm2-135m")), config, device="cpu")
-    rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in tokens.tolist()]
-    start = time.perf_counter()
-    model.quantize(rows, batch_size=1)
-    seconds = time.perf_counter() - start
-    model.save(str(target))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (target / "measured.json").write_text(json.dumps({"seconds": seconds, "peak_bytes": peak}))
 
-
-def measure(scheme: QuantScheme, reference: Any, tokens: torch.Tensor) -> dict[str, Any]:
-    """One row of the file."""
+def loaded(folder: Path) -> torch.nn.Module:
+    """A saved model in float32, as transformers reads it."""
     from transformers import AutoModelForCausalLM
 
+    config = json.loads((folder / "config.json").read_text())
+    if config["quantization_config"]["quant_method"] == "compressed-tensors":
+        # Without a kernel for it, a model with zero-points loads only as floats.
+        config["quantization_config"]["dequantize"] = True
+        (folder / "config.json").write_text(json.dumps(config))
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def measure(
+    python: Path,
+    tool: str,
+    method: str,
+    scheme: QuantScheme,
+    calibration: Tensor,
+    reference: Remembered,
+    tokens: Tensor,
+) -> dict[str, Any]:
+    """One row of the file."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [folder, str(scheme.bits), str(int(scheme.symmetric))]
-        variables = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "HF_HUB_OFFLINE": "1"}
-        subprocess.run([sys.executable, __file__, *arguments], env=variables, check=True)
-        took = json.loads(Path(folder, "measured.json").read_text())
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        result = compare(model.eval(), reference, tokens)
+        model, took = quantize(python, tool, method, scheme, calibration, Path(folder))
+        result = compare(loaded(model), reference, tokens)
     return {
-        "tool": f"GPTQModel {version('gptqmodel')}",
-        "method": "GPTQ",
+        "tool": took["tool"],
+        "method": method,
         "scheme": str(scheme),
         "perplexity": round(result.perplexity, 4),
         "kl_divergence": round(result.kl_divergence, 6),
@@ -73,21 +98,31 @@ def measure(scheme: QuantScheme, reference: Any, tokens: torch.Tensor) -> dict[s
 
 
 def main() -> None:
-    """Measure every scheme."""
+    """Measure every run."""
     torch.set_num_threads(2)
-    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    pythons = {
+        "qlearn": Path(sys.executable),
+        "gptqmodel": Path(sys.executable),
+        "llmcompressor": python_with("llmcompressor", "llmcompressor==0.14.0.1", pinned=False),
+    }
     model, tokenizer = load_model("smollm2-135m"), load_tokenizer("smollm2-135m")
+    calibration = load_tokens(tokenizer, corpus="editorials", split="calibration")
     tokens = load_tokens(tokenizer, corpus="editorials", split="evaluation")
     reference = remember(model, tokens)
     rows = []
-    for scheme in SCHEMES:
-        rows.append(measure(scheme, reference, tokens))
+    for tool, method, scheme in RUNS:
+        rows.append(measure(pythons[tool], tool, method, scheme, calibration, reference, tokens))
         print(rows[-1], flush=True)
-        save("libraries", rows, command=COMMAND, corpus="editorials", rows_of_512=len(tokens))
+        save(
+            "libraries",
+            rows,
+            command=COMMAND,
+            corpus="editorials",
+            split="evaluation",
+            rows_of_512=len(tokens),
+            calibration_rows=len(calibration),
+        )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        quantize(Path(sys.argv[1]), int(sys.argv[2]), bool(int(sys.argv[3])))
-    else:
-        main()
+    main()

@@ -1,0 +1,39 @@
+"""Environments of the libraries that the course's own can't hold, made once in its cache."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from qlearn.fetch import cache_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_with(name: str, *requirements: str, pinned: bool = True) -> Path:
+    """The interpreter of the environment ``name``, with PyTorch's CPU build and ``requirements``.
+
+    Args:
+        name: of its folder in the cache; one that is there is taken as it is.
+        requirements: what pip installs.
+        pinned: hold to ``constraints.txt``. A library that wants other versions can't.
+    """
+    folder = cache_folder() / "environments" / name
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if not done.is_file():
+        venv.create(folder, clear=True, with_pip=True)
+        torch = next(
+            line
+            for line in (ROOT / "constraints.txt").read_text().splitlines()
+            if line.startswith("torch==")
+        )
+        # PyTorch first, as in the course's own set-up: what follows then keeps the CPU build.
+        constraints = ["-c", str(ROOT / "constraints.txt")] if pinned else []
+        for wanted in ([torch], [*constraints, *requirements]):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        done.write_text("\n".join(requirements))
+    print(f"{name}: {python}", file=sys.stderr, flush=True)
+    return python

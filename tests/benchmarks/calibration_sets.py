@@ -1,0 +1,108 @@
+"""What calibration text does to GPTQ and AWQ: ``results/calibration_sets.json``.
+
+1 to 128 sequences of editorials, and 32 of two other domains, judged on 6 rows of editorials. Of
+the corpora only ``python-docs`` differs between versions of Python; the file records the version.
+About an hour on two cores that do nothing else. Rows that the file already holds are not measured
+again: delete it to begin anew.
+
+    python tests/benchmarks/calibration_sets.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtn_quality import measure
+from torch import Tensor, nn
+
+from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
+from qlearn.evaluate import Remembered, remember
+from qlearn.results import load, save
+
+ROWS = 6  # of the evaluation split
+METHODS: dict[str, dict[str, Any]] = {
+    "gptq": {"method": "gptq"},
+    "awq": {"method": "awq"},
+    "awq+gptq": {"method": "awq", "rounding": "gptq"},
+}
+FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
+DOMAINS = ("movie-reviews", "python-docs")
+# The most telling first, so that a run that is cut short still answers something.
+SETS = [
+    *(
+        (scheme, corpus, sequences)
+        for scheme in (FOUR, THREE)
+        for corpus, sequences in (
+            ("editorials", 32),
+            *((domain, 32) for domain in DOMAINS),
+            *(("editorials", sequences) for sequences in (1, 4, 16)),
+        )
+    ),
+    (FOUR, "editorials", 128),
+    (THREE, "editorials", 128),
+]
+KEPT = ("scheme", "bits", "perplexity", "kl_divergence", "top1_agreement")
+KEYS = ("method", "scheme", "corpus", "sequences")
+COMMAND = "python tests/benchmarks/calibration_sets.py"
+
+
+def run(
+    model: nn.Module,
+    reference: Remembered,
+    tokens: Tensor,
+    method: str,
+    scheme: QuantScheme,
+    calibration: Tensor | None,
+) -> dict[str, Any]:
+    """Quantize once and measure; without calibration text to nearest."""
+    options = {}
+    if calibration is not None:
+        options = {"calibration": calibration, **METHODS[method]}
+    row = measure(model, reference, tokens, scheme, **options)
+    return {"method": method, **{name: row[name] for name in KEPT if name in row}}
+
+
+def measured() -> list[dict[str, Any]]:
+    """The rows that the file holds."""
+    try:
+        rows: list[dict[str, Any]] = load("calibration_sets")["rows"]
+    except FileNotFoundError:
+        return []
+    return rows
+
+
+def main() -> None:
+    """Measure every set."""
+    model, tokenizer = load_model("smollm2-135m"), load_tokenizer("smollm2-135m")
+    tokens = load_tokens(tokenizer, "editorials", "evaluation", sequences=ROWS)
+    reference = remember(model, tokens)
+    rows = measured()
+
+    def add(method: str, scheme: QuantScheme, corpus: str | None, sequences: int) -> None:
+        wanted = (method, str(scheme), corpus, sequences)
+        if any(tuple(row[key] for key in KEYS) == wanted for row in rows):
+            return
+        text = load_tokens(tokenizer, corpus, "calibration", sequences) if corpus else None
+        row = run(model, reference, tokens, method, scheme, text)
+        rows.append({"corpus": corpus, "sequences": sequences, **row})
+        print(rows[-1], flush=True)
+        save(
+            "calibration_sets",
+            rows,
+            command=COMMAND,
+            evaluated_on="editorials",
+            split="evaluation",
+            rows_of_512=len(tokens),
+        )
+
+    for scheme in (FOUR, THREE):
+        add("rtn", scheme, None, 0)
+    for scheme, corpus, sequences in SETS:
+        # Both at once is compared for the usual set alone.
+        usual = (corpus, sequences) == ("editorials", 32)
+        for method in METHODS if usual else ("gptq", "awq"):
+            add(method, scheme, corpus, sequences)
+
+
+if __name__ == "__main__":
+    main()
