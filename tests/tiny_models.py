@@ -1,7 +1,7 @@
 """Models small enough for a fast test, of seeded random weights."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 
 def llama(heads: int = 2, **options) -> LlamaForCausalLM:
@@ -18,3 +18,20 @@ def llama(heads: int = 2, **options) -> LlamaForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return LlamaForCausalLM(config).eval()
+
+
+def gemma2(**options) -> Gemma2ForCausalLM:
+    """A Gemma 2, whose norms multiply by 1 + weight; `options` go to its config."""
+    config = Gemma2Config(
+        vocab_size=128,
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attn_implementation="eager",
+        **options,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Gemma2ForCausalLM(config).eval()

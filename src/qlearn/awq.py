@@ -106,8 +106,7 @@ def search_scales(
     """The power of ``mean|X|`` that rounding with it leaves the least error in the outputs.
 
     Args:
-        weight: of one layer, or of all layers that share the input one below the other,
-            ``[out_features, in_features]``.
+        weight: floats ``[out_features, in_features]``.
         mean: ``mean|X|``, ``[in_features]``.
         moment: ``X^T X / tokens``, ``[in_features, in_features]``; a factor does not matter.
         scheme: bits, symmetry, convention and group size.
