@@ -1,7 +1,6 @@
 """What qlearn saves, transformers loads on a CPU: the same logits through other people's code."""
 
 import copy
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders import require
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -18,8 +18,6 @@ from qlearn import QuantScheme, load_tokens, quantize_model, save_quantized
 from qlearn.convert import copy_for_quantization
 
 LOADER = Path(__file__).with_name("load_with_transformers.py")
-PACKAGES = {"compressed-tensors": ["compressed_tensors"]}  # all others: the two of GPTQModel
-GPTQMODEL = ["gptqmodel", "optimum"]
 
 pytestmark = pytest.mark.slow
 
@@ -61,16 +59,6 @@ def cases():
 
 
 CASES = list(cases())
-
-
-def require(format):
-    """Skip by name where the format's loader is missing; fail where all were to be there."""
-    for package in PACKAGES.get(format, GPTQMODEL):
-        if importlib.util.find_spec(package) is None:
-            words = f"{package} is missing; pip install -c constraints.txt gptqmodel optimum"
-            if os.environ.get("QLEARN_LOADERS") == "required":
-                pytest.fail(words)
-            pytest.skip(words)
 
 
 def tiny(case, config):

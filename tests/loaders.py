@@ -1,0 +1,19 @@
+"""The packages that load what the course saves; not part of a reader's environment."""
+
+import importlib.util
+import os
+
+import pytest
+
+PACKAGES = {"compressed-tensors": ["compressed_tensors"]}  # all others: the two of GPTQModel
+GPTQMODEL = ["gptqmodel", "optimum"]
+
+
+def require(format):
+    """Skip by name where the format's loader is missing; fail where all were to be there."""
+    for package in PACKAGES.get(format, GPTQMODEL):
+        if importlib.util.find_spec(package) is None:
+            words = f"{package} is missing; pip install -c constraints.txt gptqmodel optimum"
+            if os.environ.get("QLEARN_LOADERS") == "required":
+                pytest.fail(words)
+            pytest.skip(words)
