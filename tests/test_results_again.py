@@ -84,6 +84,17 @@ def test_gptq_over_the_whole_split(bench, smollm, tokenizer):
 
 @pytest.mark.model
 @pytest.mark.slow
+def test_rounding_beside_the_calibration_sets(bench, smollm, tokenizer):
+    script = bench("calibration_sets")
+    tokens = load_tokens(tokenizer, split="evaluation", sequences=script.ROWS)
+    reference = remember(smollm, tokens)
+    again = script.run(smollm, reference, tokens, "rtn", script.THREE, None)
+    row = recorded("calibration_sets", method="rtn", scheme=str(script.THREE))
+    assert agrees({**again, "corpus": None, "sequences": 0}, row, 2e-3) == []
+
+
+@pytest.mark.model
+@pytest.mark.slow
 def test_one_layer_of_the_scan(bench, smollm, tokenizer):
     script = bench("layer_scan")
     rows = results.load("layer_scan")["rows"]

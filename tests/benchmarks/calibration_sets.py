@@ -23,7 +23,6 @@ ROWS = 6  # of the evaluation split
 METHODS: dict[str, dict[str, Any]] = {
     "gptq": {"method": "gptq"},
     "awq": {"method": "awq"},
-    "awq+gptq": {"method": "awq", "rounding": "gptq"},
 }
 FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
 DOMAINS = ("movie-reviews", "python-docs")
@@ -94,9 +93,7 @@ def main() -> None:
     for scheme in (FOUR, THREE):
         add("rtn", scheme, None, 0)
     for scheme, corpus, sequences in SETS:
-        # Both at once is compared for the usual set alone.
-        usual = (corpus, sequences) == ("editorials", 32)
-        for method in METHODS if usual else ("gptq", "awq"):
+        for method in METHODS:
             add(method, scheme, corpus, sequences)
 
 

@@ -4,9 +4,10 @@ GPTQModel, llm-compressor and qlearn each quantize the same model from the same 
 process of its own. Seconds are those of quantizing alone; peak memory is the process's. What each
 one saved is loaded by transformers and measured on the full evaluation split. llm-compressor wants
 other versions and lives in an environment that is made once, in the cache. About an hour on two
-cores that do nothing else.
+cores that do nothing else. With methods as arguments only their rows are measured anew, so that the
+rows of one method are always of one run.
 
-    python tests/benchmarks/libraries.py
+    python tests/benchmarks/libraries.py [gptq] [awq] [awq+gptq]
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
 from qlearn.evaluate import Remembered, compare, remember
-from qlearn.results import save
+from qlearn.results import load, save
 from qlearn.zoo_packaged import converted_folder
 
 FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
@@ -109,8 +110,10 @@ def main() -> None:
     calibration = load_tokens(tokenizer, corpus="editorials", split="calibration")
     tokens = load_tokens(tokenizer, corpus="editorials", split="evaluation")
     reference = remember(model, tokens)
-    rows = []
-    for tool, method, scheme in RUNS:
+    wanted = sys.argv[1:] or list(dict.fromkeys(method for _, method, _ in RUNS))
+    runs = [run for run in RUNS if run[1] in wanted]
+    rows = [row for row in load("libraries")["rows"] if row["method"] not in wanted]
+    for tool, method, scheme in runs:
         rows.append(measure(pythons[tool], tool, method, scheme, calibration, reference, tokens))
         print(rows[-1], flush=True)
         save(
