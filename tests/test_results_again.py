@@ -93,6 +93,22 @@ def test_rounding_beside_the_calibration_sets(bench, smollm, tokenizer):
     assert agrees({**again, "corpus": None, "sequences": 0}, row, 2e-3) == []
 
 
+@pytest.mark.slow
+def test_one_large_layer(bench):
+    script = bench("gptq_layer")
+    ours, plain, batched = results.load("gptq_layer")["rows"]
+    weight, hessian = script.problem(ours["width"])
+    nearest = script.quantize(weight, script.SCHEME).dequantize()
+    rounded = script.gptq_quantize(weight, hessian, script.SCHEME).dequantize()
+    again = script.layer_loss(weight, rounded, hessian)
+    again /= script.layer_loss(weight, nearest, hessian)
+    assert again == pytest.approx(ours["loss_over_rtn"], rel=2e-3)
+    for other in (plain, batched):
+        assert ours["loss_over_rtn"] <= 1.001 * other["loss_over_rtn"]
+    assert ours["seconds"] <= plain["seconds"] / 10
+    assert ours["seconds"] <= batched["seconds"]
+
+
 @pytest.mark.model
 @pytest.mark.slow
 def test_one_layer_of_the_scan(bench, smollm, tokenizer):
