@@ -1,6 +1,5 @@
 """What qlearn saves, transformers loads on a CPU: the same logits through other people's code."""
 
-import copy
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 import torch
 from loaders import require
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import llama
 
 from qlearn import QuantScheme, load_tokens, quantize_model, save_quantized
 from qlearn.convert import copy_for_quantization
@@ -61,13 +60,16 @@ def cases():
 CASES = list(cases())
 
 
-def tiny(case, config):
-    config = copy.deepcopy(config)
-    if case.kind == "biases, untied":
-        config.tie_word_embeddings, config.attention_bias, config.mlp_bias = False, True, True
+def tiny(case):
+    odd = case.kind == "biases, untied"
+    model = llama(
+        max_position_embeddings=512,
+        tie_word_embeddings=not odd,
+        attention_bias=odd,
+        mlp_bias=odd,
+    )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config).eval()
+        torch.manual_seed(1)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.dim() == 1:
@@ -130,19 +132,9 @@ def looker(cases, make, tokens, folder):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    config = LlamaConfig(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
     tokens = torch.arange(48).view(4, 12)
     folder = tmp_path_factory.mktemp("tiny")
-    return looker(CASES, lambda case: tiny(case, config), tokens, folder)
+    return looker(CASES, tiny, tokens, folder)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -12,13 +12,12 @@ from qlearn.fetch import cache_folder
 ROOT = Path(__file__).parents[2]
 
 
-def python_with(name: str, *requirements: str, pinned: bool = True) -> Path:
+def python_with(name: str, *requirements: str) -> Path:
     """The interpreter of the environment ``name``, with PyTorch's CPU build and ``requirements``.
 
     Args:
         name: of its folder in the cache; one that is there is taken as it is.
         requirements: what pip installs.
-        pinned: hold to ``constraints.txt``. A library that wants other versions can't.
     """
     folder = cache_folder() / "environments" / name
     python = folder / "bin" / "python"
@@ -31,8 +30,7 @@ def python_with(name: str, *requirements: str, pinned: bool = True) -> Path:
             if line.startswith("torch==")
         )
         # PyTorch first, as in the course's own set-up: what follows then keeps the CPU build.
-        constraints = ["-c", str(ROOT / "constraints.txt")] if pinned else []
-        for wanted in ([torch], [*constraints, *requirements]):
+        for wanted in ([torch], requirements):
             subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         done.write_text("\n".join(requirements))
     print(f"{name}: {python}", file=sys.stderr, flush=True)

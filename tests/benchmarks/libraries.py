@@ -104,7 +104,7 @@ def main() -> None:
     pythons = {
         "qlearn": Path(sys.executable),
         "gptqmodel": Path(sys.executable),
-        "llmcompressor": python_with("llmcompressor", "llmcompressor==0.14.0.1", pinned=False),
+        "llmcompressor": python_with("llmcompressor", "llmcompressor==0.14.0.1"),
     }
     model, tokenizer = load_model("smollm2-135m"), load_tokenizer("smollm2-135m")
     calibration = load_tokens(tokenizer, corpus="editorials", split="calibration")
