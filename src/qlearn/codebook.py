@@ -29,6 +29,8 @@ __all__ = [
     "quantize_blockwise",
 ]
 
+_CHUNK = 1 << 18  # weights dequantized at a time: they stay in the CPU's cache
+
 
 @dataclass(frozen=True)
 class CodebookScheme:
@@ -60,7 +62,9 @@ class CodebookScheme:
         if isinstance(size, bool) or not isinstance(size, int) or size < 2 or size % 2:
             raise ValueError(f"block_size={size!r} is not an even number above 0; choose 64")
         if not isinstance(self.double_quant, bool):
-            raise ValueError(f"double_quant={self.double_quant!r} is not a bool; pass True or False")
+            raise ValueError(
+                f"double_quant={self.double_quant!r} is not a bool; pass True or False"
+            )
 
     def stored_bits(self, shape: tuple[int, ...]) -> int:
         """All bits of a tensor of ``shape``: codes, absmax, padding; the table of levels is fixed.
@@ -107,14 +111,21 @@ class BlockwiseTensor:
     @property
     def absmax(self) -> Tensor:
         """What the levels are multiplied by, float32 ``[blocks]``."""
+        return self.absmax_of(0, -(-self.shape.numel() // self.scheme.block_size))
+
+    def absmax_of(self, first: int, last: int) -> Tensor:
+        """The absmax of blocks ``first`` to ``last``, float32."""
         stored = self.statistics
-        return stored.dequantize() if isinstance(stored, NestedAbsmax) else stored
+        return stored.part(first, last) if isinstance(stored, NestedAbsmax) else stored[first:last]
 
     def dequantize(self) -> Tensor:
         """``level * absmax``, computed in float32, in the tensor's own shape and dtype."""
-        count = self.shape.numel()
-        flat = dequantize_range(self.codes, self.absmax, self.scheme, 0, count, count)
-        return flat.view(self.shape).to(self.dtype)
+        values = torch.empty(self.shape, dtype=self.dtype, device=self.codes.device)
+        flat = values.view(-1)
+        for start in range(0, flat.numel(), _CHUNK):
+            stop = min(start + _CHUNK, flat.numel())
+            flat[start:stop] = dequantize_range(self, start, stop)
+        return values
 
     @property
     def nbytes(self) -> int:
@@ -177,13 +188,9 @@ def quantize_blockwise(
     return BlockwiseTensor(codes, statistics, scheme, tensor.shape, tensor.dtype)
 
 
-def dequantize_range(
-    codes: Tensor, absmax: Tensor, scheme: CodebookScheme, start: int, stop: int, count: int
-) -> Tensor:
-    """Values ``start`` to ``stop`` of a flattened tensor of ``count``, float32.
-
-    ``codes`` and ``absmax`` are those of the whole tensor.
-    """
+def dequantize_range(stored: BlockwiseTensor, start: int, stop: int) -> Tensor:
+    """Values ``start`` to ``stop`` of the flattened tensor, float32 ``[stop - start]``."""
+    scheme, codes, count = stored.scheme, stored.codes, stored.shape.numel()
     size = scheme.block_size
     first = start // size * size  # whole blocks, and so whole bytes
     last = min(-(-stop // size) * size, count)
@@ -193,7 +200,7 @@ def dequantize_range(
         values = _pairs(levels).index_select(0, part.int()).view(-1)[: last - first]
     else:
         values = levels.index_select(0, codes[first:last].int())
-    scale = absmax[first // size : -(-last // size)]
+    scale = stored.absmax_of(first // size, -(-last // size))
     whole = (last - first) // size * size
     values[:whole].view(-1, size).mul_(scale[: whole // size, None])
     if whole < last - first:

@@ -43,7 +43,9 @@ class Codebook:
         try:
             levels = torch.as_tensor(values).detach().to("cpu", torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"values={values!r:.60} are not numbers; pass a list of them") from error
+            raise ValueError(
+                f"values={values!r:.60} are not numbers; pass a list of them"
+            ) from error
         if levels.dim() != 1 or not 2 <= levels.numel() <= MAX_LEVELS:
             raise ValueError(
                 f"values have shape {tuple(levels.shape)}; pass 2 to {MAX_LEVELS} levels in a row"

@@ -54,11 +54,12 @@ class NestedAbsmax:
     absmax: Tensor
     offset: Tensor
 
-    def dequantize(self) -> Tensor:
-        """float32 ``[blocks]``."""
-        scale = self.absmax.repeat_interleave(NESTED_BLOCK)[: self.codes.numel()]
-        levels = DYNAMIC.levels.to(self.codes.device)
-        return levels[self.codes.long()] * scale + self.offset
+    def part(self, first: int, last: int) -> Tensor:
+        """The absmax of blocks ``first`` to ``last``, float32: ``level * absmax + offset``."""
+        codes = self.codes[first:last]
+        levels = DYNAMIC.levels.to(codes.device).index_select(0, codes.int())
+        owner = torch.arange(first, first + codes.numel(), device=codes.device) // NESTED_BLOCK
+        return levels * self.absmax[owner] + self.offset
 
     @property
     def nbytes(self) -> int:
