@@ -63,7 +63,7 @@ class CodebookScheme:
             raise ValueError(f"block_size={size!r} is not an even number above 0; choose 64")
         if not isinstance(self.double_quant, bool):
             raise ValueError(
-                f"double_quant={self.double_quant!r} is not a bool; pass True or False"
+                f"double_quant={self.double_quant!r} is not a bool; choose True or False"
             )
 
     def stored_bits(self, shape: tuple[int, ...]) -> int:

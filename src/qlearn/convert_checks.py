@@ -93,8 +93,16 @@ def check_layer(name: str, weight: Tensor, scheme: QuantScheme | CodebookScheme)
     if isinstance(scheme, CodebookScheme):
         extremes = extremes.float()
     if not bool(torch.isfinite(extremes).all()):
-        bad = int((~torch.isfinite(weight)).sum())
+        narrow = weight.float() if isinstance(scheme, CodebookScheme) else weight
+        bad = int((~torch.isfinite(narrow)).sum())
         raise ValueError(
             f"layer {name!r} holds {bad} NaN or infinite weights; load the model again, "
             f"or leave the layer out with skip=({name!r},)"
         )
+    if isinstance(scheme, CodebookScheme) and scheme.double_quant:
+        blocks = -(-weight.numel() // scheme.block_size)
+        if float(extremes.abs().max()) > torch.finfo(torch.float32).max / blocks:
+            raise ValueError(
+                f"layer {name!r} has weights too large for the mean of their absmax; "
+                "pass double_quant=False"
+            )
