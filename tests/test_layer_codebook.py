@@ -1,4 +1,4 @@
-"""CodebookLinear: the stored bytes, the arithmetic, gradients, state dicts, dtypes; whole models."""
+"""CodebookLinear: stored bytes, arithmetic, gradients, state dicts, dtypes; whole models."""
 
 import copy
 from math import ceil

@@ -98,7 +98,8 @@ def _look_up(scaled: Tensor) -> Tensor:
     bitsandbytes does not search the map on a CPU, it looks values up. Places are 3e-5 apart, which
     is wider than the levels around zero: seven of the 256 codes are never given.
     """
-    # (x + 1) / 2 * 65535 + 0.5 is rounded once there (a fused multiply-add): float64 holds it whole.
+    # (x + 1) / 2 * 65535 + 0.5 is rounded once there, by a fused multiply-add, and so it is
+    # here: float64 holds it whole.
     place = ((scaled + 1) * 0.5).double() * (_CELLS - 1) + 0.5
     index = place.float().nan_to_num_(0.0).to(torch.int32)
     return _table(scaled.device)[index.long()]

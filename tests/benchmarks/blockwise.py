@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import bitsandbytes.functional as bnb
 import torch
@@ -25,7 +26,6 @@ from qlearn.results import save
 
 COMMAND = "python tests/benchmarks/blockwise.py"
 SIZE, ROUNDS, THREADS, BLOCK = 4096, 9, 2, 64
-TOOLS = ("bitsandbytes", "qlearn", "qlearn compiled")
 
 
 def quantizers(weight: Tensor, codebook: Codebook) -> dict[str, Callable[[], object]]:
@@ -106,8 +106,7 @@ def print_peak(step: str, codebook: str, tool: str) -> None:
     # 2**18 weights fill a chunk, so that the compiled form is compiled before it is measured.
     make(torch.ones(512, 512), chosen)[tool]()
     call = make(seeded(), chosen)[tool]
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak is what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     before = resident("VmRSS")
     kept = call()
     print((resident("VmHWM") - before) / 1e3)
@@ -116,8 +115,8 @@ def print_peak(step: str, codebook: str, tool: str) -> None:
 
 def resident(key: str) -> int:
     """A line of this process's status, in kB."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(f"{key}:"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def seeded() -> Tensor:
