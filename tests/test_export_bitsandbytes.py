@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from qlearn import QuantScheme, load_quantized, load_tokens, quantize_model, save_quantized
+from qlearn.blocks import set_module
 from qlearn.codebook import NF4, Codebook, CodebookScheme
 from qlearn.convert import copy_for_quantization
 from qlearn.export import WEIGHTS
@@ -192,22 +193,12 @@ def test_what_the_format_does_not_hold(tmp_path, make, format, words):
 
 def test_another_codebook_is_refused(tmp_path):
     model = quantized(llama())
-    mlp = model.model.layers[1].mlp
     scheme = CodebookScheme(Codebook("nf4", NF4.levels.flip(0)))
-    for name in layers_of(model):
-        parent, _, child = name.rpartition(".")
-        layer = CodebookLinear.from_linear(
-            torch.nn.Linear(*reversed(shape_of(model, name))), scheme
-        )
-        setattr(model.get_submodule(parent), child, layer)
-    assert mlp.down_proj.scheme == scheme
+    for name, layer in layers_of(model).items():
+        floats = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+        set_module(model, name, CodebookLinear.from_linear(floats, scheme))
     with pytest.raises(ValueError, match=r"codebook='nf4', which.*NF4 or FP4"):
         save_quantized(model, tmp_path / "m", "bitsandbytes")
-
-
-def shape_of(model, name):
-    layer = model.get_submodule(name)
-    return layer.out_features, layer.in_features
 
 
 @pytest.fixture

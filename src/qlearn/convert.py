@@ -102,6 +102,7 @@ def quantize_model(
                 f"resume={str(resume)!r} is not used by method={method!r}, which takes seconds; "
                 "leave it out"
             )
+        assert isinstance(grid, QuantScheme)  # calibrated methods round to nothing else
         run = describe(model, method, grid, settings, list(layers), calibration)
         kept = Progress(resume, run)
     with torch.no_grad():
