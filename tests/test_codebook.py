@@ -59,6 +59,8 @@ def assert_same(weight, codebook, block_size=64, double_quant=False, compiled=Fa
         assert torch.equal(bits(stored.offset), bits(state.offset))
     else:
         assert torch.equal(bits(found.statistics), bits(state.absmax))
+    # As one row: of rows that end within a block bitsandbytes' kernel takes wrong absmax.
+    state.shape = torch.Size([weight.numel()])
     values, expected = found.dequantize(), bnb.dequantize_4bit(codes, state).view(weight.shape)
     assert values.dtype == weight.dtype
     if weight.dtype == torch.bfloat16:

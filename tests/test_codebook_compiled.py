@@ -18,7 +18,7 @@ def short_chunks(monkeypatch):
 @pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("codebook", CODEBOOKS, ids=str)
 def test_codes_equal_the_plain_ones_and_bitsandbytes(codebook):
-    if codebook_compiled.compiled_ranks(codebook, 64) is None:
+    if codebook_compiled.compiled_ranks(codebook, 64, 64) is None:
         pytest.skip("torch.compile does not work here")
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         assert_same(seeded(3 * 4096 + 65, dtype), codebook, compiled=True)
@@ -50,4 +50,4 @@ def test_without_a_compiler_there_is_a_warning_and_the_plain_form(monkeypatch):
 
 def test_many_levels_are_not_compiled():
     many = Codebook("many", torch.linspace(-1, 1, 17))
-    assert codebook_compiled.compiled_ranks(many, 64) is None
+    assert codebook_compiled.compiled_ranks(many, 64, 64) is None

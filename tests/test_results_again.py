@@ -130,6 +130,7 @@ def test_throughput_is_measured_of_the_same_tools(bench, monkeypatch):
     assert ours["times_gguf_q4_0"] >= 1, "INT4 by groups is as fast as Q4_0, or faster"
 
 
+@pytest.mark.slow
 def test_blockwise_is_measured_of_the_same_calls(bench, monkeypatch):
     script = bench("blockwise")
     monkeypatch.setattr(script, "ROUNDS", 1)

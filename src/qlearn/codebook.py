@@ -160,8 +160,9 @@ def quantize_blockwise(
         block_size: weights that share an absmax, an even number; the last block may be shorter.
         double_quant: quantize absmax too.
         compiled: let torch.compile fuse the steps: the same codes in half the time, after some
-            seconds for the first call of a codebook and block size. It needs a C++ compiler;
-            without one there is a warning, and the plain form is used.
+            seconds for the first call of a codebook and block size. It needs a C++ compiler (a
+            warning says where it is missing), a CPU, and 2**18 weights; else the plain form is
+            used.
 
     Raises:
         ValueError: for a tensor that is empty, not floating point, NaN or infinite (in float32),

@@ -14,14 +14,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qlearn.codebook_levels import Codebook
+from qlearn.codebook_levels import SMALLEST_ABSMAX, Codebook
 
 Ranks = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @cache
-def compiled_ranks(codebook: Codebook, block_size: int) -> Ranks | None:
-    """Compile the rounding of blocks ``[blocks, block_size]`` to ``(ranks, absmax)``.
+def compiled_ranks(codebook: Codebook, blocks: int, block_size: int) -> Ranks | None:
+    """Compile the rounding of float32 ``[blocks, block_size]`` to ``(ranks, absmax)``.
 
     ``None`` where that fails, or where the codebook has more than 16 levels.
     """
@@ -29,9 +29,9 @@ def compiled_ranks(codebook: Codebook, block_size: int) -> Ranks | None:
         return None
     boundaries = codebook.boundaries.tolist()
 
-    def plain(blocks: Tensor) -> tuple[Tensor, Tensor]:
-        absmax = blocks.abs().amax(dim=1)
-        scaled = blocks * (1 / absmax.clamp(min=1e-38))[:, None]
+    def plain(weights: Tensor) -> tuple[Tensor, Tensor]:
+        absmax = weights.abs().amax(dim=1)
+        scaled = weights * (1 / absmax.clamp(min=SMALLEST_ABSMAX))[:, None]
         # Counted in float32, as wide as the comparisons, so that the loop is vectorized.
         count = (scaled > boundaries[0]).float()
         for boundary in boundaries[1:]:
@@ -39,9 +39,9 @@ def compiled_ranks(codebook: Codebook, block_size: int) -> Ranks | None:
         return count.to(torch.uint8), absmax
 
     try:
+        fused: Ranks = torch.compile(plain, dynamic=False, fullgraph=True)
         with torch.no_grad():
-            compiled: Ranks = torch.compile(plain, dynamic=False, fullgraph=True)
-            compiled(torch.zeros(16, block_size))  # the compiler is looked for at the first call
+            fused(torch.zeros(blocks, block_size))  # the first call looks for the compiler
     except Exception as error:  # of many kinds: no compiler, no permission, an unknown platform
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         warnings.warn(
@@ -50,4 +50,9 @@ def compiled_ranks(codebook: Codebook, block_size: int) -> Ranks | None:
             stacklevel=4,
         )
         return None
-    return compiled
+
+    def call(weights: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return fused(weights)
+
+    return call

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 MAX_LEVELS = 256  # a code is a byte at the most
+SMALLEST_ABSMAX = 1e-38  # a block's absmax is raised to it before it divides: 1 / 1e-39 overflows
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from qlearn.codebook_compiled import compiled_ranks
-from qlearn.codebook_levels import Codebook
+from qlearn.codebook_levels import SMALLEST_ABSMAX, Codebook
 
 _CHUNK = 1 << 18  # weights handled at a time: they stay in the CPU's cache from step to step
 _MAX_CELLS = 1 << 14
-SMALLEST_ABSMAX = 1e-38  # a smaller one would have a reciprocal that overflows
 
 
 def round_blocks(
@@ -47,13 +46,15 @@ def round_blocks(
     absmax = torch.empty(-(-count // block_size), device=weight.device)
     whole = count - count % block_size
     step = max(1, _CHUNK // block_size) * block_size
-    fast = compiled_ranks(codebook, block_size) if compiled else None
+    fused = None
+    if compiled and whole >= step and weight.device.type == "cpu":
+        fused = compiled_ranks(codebook, step // block_size, block_size)
     for start in range(0, whole, step):
         stop = min(start + step, whole)
         part = weight[start:stop].float().view(-1, block_size)
         largest = absmax[start // block_size : stop // block_size]
-        if fast is not None and stop - start == step:
-            ranks, found = fast(part)
+        if fused is not None and stop - start == step:
+            ranks, found = fused(part)
             largest.copy_(found)
             _check_finite(largest, weight)
         else:

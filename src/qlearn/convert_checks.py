@@ -89,7 +89,7 @@ def check_layer(name: str, weight: Tensor, scheme: QuantScheme | CodebookScheme)
         scheme.stored_bits(tuple(weight.shape))
     except ValueError as error:
         raise ValueError(f"layer {name!r} does not fit scheme={scheme}: {error}") from None
-    extremes = torch.stack(torch.aminmax(weight))
+    extremes = torch.stack(torch.aminmax(weight.detach()))
     if isinstance(scheme, CodebookScheme):
         extremes = extremes.float()
     if not bool(torch.isfinite(extremes).all()):

@@ -6,8 +6,9 @@ float32 ``[16]``; with double quantization ``weight.absmax`` is uint8, and
 block size, shape, dtype, the mean that was taken off) is JSON in a uint8 tensor,
 ``weight.quant_state.bitsandbytes__nf4`` or ``__fp4``.
 
-On CPUs with AVX512-BF16 bitsandbytes multiplies in bfloat16 when no gradient is asked for, and then
-takes only layers whose ``out_features`` are a multiple of 32 and ``in_features`` of the block size.
+Rows must hold whole blocks: of others, bitsandbytes 0.50's kernel for CPUs with AVX512 reads the
+absmax of wrong blocks. On CPUs with AVX512-BF16 it multiplies in bfloat16 when no gradient is asked
+for, and then stops at layers whose ``out_features`` are not a multiple of 32.
 
 Source: bitsandbytes' ``QuantState``.
 """
@@ -57,6 +58,14 @@ class Bitsandbytes:
             )
         check_choice(name, self.name, "block_size", scheme.block_size, BLOCK_SIZES)
         check_choice(name, self.name, "dtype", layer.dtype, DTYPES)
+        if layer.in_features % scheme.block_size:
+            fitting = [size for size in BLOCK_SIZES if layer.in_features % size == 0]
+            remedy = f"quantize with block_size={fitting[-1]}, or " if fitting else ""
+            raise ValueError(
+                f"layer {name!r} has in_features={layer.in_features}, not a multiple of "
+                f"block_size={scheme.block_size}, which bitsandbytes reads wrongly on some CPUs; "
+                f"{remedy}leave it out with skip="
+            )
 
     def tensors(self, layer: CodebookLinear) -> dict[str, Tensor]:
         """The tensors of a layer."""

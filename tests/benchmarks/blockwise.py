@@ -22,6 +22,7 @@ from torch import Tensor
 
 from qlearn.codebook import FP4, NF4, Codebook, quantize_blockwise
 from qlearn.codebook_compiled import compiled_ranks
+from qlearn.codebook_nearest import _CHUNK
 from qlearn.results import save
 
 COMMAND = "python tests/benchmarks/blockwise.py"
@@ -36,7 +37,7 @@ def quantizers(weight: Tensor, codebook: Codebook) -> dict[str, Callable[[], obj
         ),
         "qlearn": lambda: quantize_blockwise(weight, codebook, BLOCK),
     }
-    if compiled_ranks(codebook, BLOCK) is not None:
+    if compiled_ranks(codebook, _CHUNK // BLOCK, BLOCK) is not None:
         table["qlearn compiled"] = lambda: quantize_blockwise(
             weight, codebook, BLOCK, compiled=True
         )
