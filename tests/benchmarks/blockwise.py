@@ -1,17 +1,16 @@
 """NF4 and FP4 of a 4096 x 4096 weight beside bitsandbytes, in one run: ``results/blockwise.json``.
 
 Millions of parameters a second, median of nine rounds in which all take turns. ``compiled`` is the
-form fused by torch.compile, its compilation not counted. Memory is what a call's peak lies above
-what it began with, its result included, measured in a process of its own.
+form fused by torch.compile, its compilation not counted. Memory is how far the peak of one more
+call lies above what the process held before it, the result included (Linux only).
 
     python tests/benchmarks/blockwise.py
 """
 
 from __future__ import annotations
 
+import gc
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,30 +87,21 @@ def measure(weight: Tensor) -> list[dict[str, object]]:
             "tool": tool,
             "million_parameters_per_second": round(weight.numel() / median / 1e6, 1),
             "times_bitsandbytes": round(medians[step, codebook, "bitsandbytes"] / median, 2),
+            "peak_megabytes": round(peak_megabytes(calls[step, codebook, tool]), 1),
         }
         for (step, codebook, tool), median in medians.items()
     ]
 
 
-def peak_megabytes(step: str, codebook: str, tool: str) -> float:
-    """What one call adds to a process's peak memory, in MB."""
-    arguments = [sys.executable, __file__, step, codebook, tool]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
-
-
-def print_peak(step: str, codebook: str, tool: str) -> None:
-    """The child's part of :func:`peak_megabytes`: warm up on a small weight, reset, call."""
-    chosen = {"nf4": NF4, "fp4": FP4}[codebook]
-    make = {"quantize": quantizers, "dequantize": dequantizers}[step]
-    # 2**18 weights fill a chunk, so that the compiled form is compiled before it is measured.
-    make(torch.ones(512, 512), chosen)[tool]()
-    call = make(seeded(), chosen)[tool]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
+def peak_megabytes(call: Callable[[], object]) -> float:
+    """How far one call lifts the process's memory, its result included, in MB."""
+    gc.collect()
     before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     kept = call()
-    print((resident("VmHWM") - before) / 1e3)
+    peak = resident("VmHWM")
     del kept
+    return (peak - before) / 1e3
 
 
 def resident(key: str) -> int:
@@ -126,14 +116,8 @@ def seeded() -> Tensor:
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    if len(sys.argv) > 1:
-        print_peak(*sys.argv[1:])
-        return
     rows = measure(seeded())
     for row in rows:
-        row["peak_megabytes"] = round(
-            peak_megabytes(str(row["step"]), str(row["codebook"]), str(row["tool"])), 1
-        )
         print(row, flush=True)
     save("blockwise", rows, command=COMMAND, threads=THREADS, size=SIZE, block_size=BLOCK)
 
