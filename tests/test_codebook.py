@@ -68,7 +68,8 @@ def assert_same(weight, codebook, block_size=64, double_quant=False, compiled=Fa
         small = expected.float().abs() < torch.finfo(torch.bfloat16).tiny
         small &= values.float().abs() <= torch.finfo(torch.bfloat16).tiny
         values, expected = values.masked_fill(small, 0), expected.masked_fill(small, 0)
-    assert torch.equal(bits(values), bits(expected))
+    # FP4's second zero, code 8: bitsandbytes' table has +0, and some paths of its kernel give -0.
+    assert torch.equal(bits(values + 0.0), bits(expected + 0.0))
 
 
 @pytest.mark.parametrize("codebook", CODEBOOKS, ids=str)
