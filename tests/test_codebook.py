@@ -16,7 +16,7 @@ from qlearn.codebook import (
 )
 from qlearn.codebook_levels import normal_float
 from qlearn.codebook_nearest import _cells, ranks_of
-from qlearn.codebook_nested import DYNAMIC, NestedAbsmax, _look_up
+from qlearn.codebook_nested import DYNAMIC, NestedAbsmax
 
 CODEBOOKS = [NF4, FP4]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -247,31 +247,6 @@ def test_bits_are_counted_whole(scheme, expected):
     nested = isinstance(stored, NestedAbsmax)
     parts += [stored.codes, stored.absmax, stored.offset] if nested else [stored]
     assert found.nbytes == sum(part.numel() * part.element_size() for part in parts)
-
-
-def test_double_quantization_costs_4_127_bits():
-    assert round(CodebookScheme(NF4, double_quant=True).bits_per_weight(), 3) == 4.127
-
-
-def test_dynamic_map_equals_bitsandbytes():
-    assert torch.equal(bits(DYNAMIC.levels), bits(bnb.create_dynamic_map()))
-
-
-@pytest.mark.parametrize("factor", [1.0, 1e-30, 1e-39, 1e-45, 0.0, 1e30])
-def test_double_quantization_of_many_blocks_equals_bitsandbytes(factor):
-    absmax = torch.rand(70_000, generator=torch.Generator().manual_seed(3)).pow(4) * factor
-    weight = torch.zeros(70_000, 32)
-    weight[:, 5] = absmax
-    assert_same(weight, NF4, 32, double_quant=True)
-
-
-def test_seven_codes_of_the_dynamic_map_are_never_given():
-    """bitsandbytes looks up 65,536 places, wider than the levels around zero."""
-    sweep = torch.cat([torch.linspace(-1, 1, 300_001), torch.logspace(-9, 0, 10_000)])
-    given_codes = set(_look_up(sweep).tolist())
-    assert set(range(256)) - given_codes == set(range(124, 131))
-    exact = set(torch.bucketize(sweep, DYNAMIC.boundaries).tolist())
-    assert len(exact) > len(given_codes)
 
 
 @pytest.mark.parametrize(
