@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from qlearn.blocks import set_module, weight_of
 from qlearn.convert_checks import check_calibration, check_layer, check_scheme, select_layers
 from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
 from qlearn.layers import QuantizedLinear
-from qlearn.methods import METHODS, options_of
+from qlearn.methods import METHODS, check_method_scheme, options_of
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
 from qlearn.resume import Progress, describe
 from qlearn.scheme import QuantScheme
@@ -34,13 +34,11 @@ __all__ = [
     "quantize_model",
 ]
 
-_DEFAULT_SCHEME = QuantScheme(bits=4, symmetric=False, group_size=64)
-
 
 def quantize_model(
     model: nn.Module,
     method: str = "rtn",
-    scheme: QuantScheme = _DEFAULT_SCHEME,
+    scheme: QuantScheme | None = None,
     calibration: Tensor | None = None,
     progress: bool = True,
     skip: Iterable[str] = (),
@@ -53,11 +51,14 @@ def quantize_model(
 
     Args:
         model: a decoder whose layers are still float.
-        method: ``"rtn"``, round to nearest; ``"gptq"``, later columns make good the errors of
+        method: ``"rtn"``, round to nearest; ``"int8"``, inputs in 8 bits too, so that products are
+            of integers; ``"gptq"``, later columns make good the errors of
             earlier ones; ``"awq"``, columns of large inputs are enlarged before they are rounded.
-        scheme: bits, symmetry and group size.
+        scheme: bits, symmetry and group size; ``None`` takes 4 bits in groups of 64, and for
+            ``"int8"`` the one scheme that it has.
         calibration: tokens ``[rows, length]`` for the methods that look at activations, such as
-            ``load_tokens(tokenizer, split="calibration")``; RTN does not use them.
+            ``load_tokens(tokenizer, split="calibration")``; RTN does not use them, INT8 only with
+            ``smooth=`` or ``activations="static"``.
         progress: show a progress bar.
         skip: names of layers to leave as they are: whole dotted names, their last part, or
             patterns such as ``"*.mlp.*"``.
@@ -65,7 +66,10 @@ def quantize_model(
             after an interruption, with the original model, goes on from there.
         options: of the method, see :data:`qlearn.methods.METHODS`: for GPTQ those of
             :func:`qlearn.gptq.gptq_quantize`; for AWQ ``clipping`` and ``rounding``, and with
-            ``rounding="gptq"`` those of GPTQ too.
+            ``rounding="gptq"`` those of GPTQ too; for INT8 ``activations`` (``"token"``,
+            ``"tensor"`` or ``"static"``), ``threshold`` of outliers that are multiplied apart (0:
+            none), ``smooth``, SmoothQuant's alpha (``None``: off), and ``smooth_up``, which also
+            smooths the inputs of the MLP's last layer, through the rows of the one before.
 
     Returns:
         What it took and what came of it, layer by layer.
@@ -83,15 +87,17 @@ def quantize_model(
             f"method={method!r} is not available; choose {' or '.join(map(repr, METHODS))}"
         )
     settings = options_of(method, options)
+    scheme = METHODS[method].scheme if scheme is None else scheme
     check_scheme(scheme)
-    check_calibration(calibration, method, needed=METHODS[method].calibrated)
+    check_method_scheme(method, scheme)
+    run_block = METHODS[method].run_with(settings)
+    check_calibration(calibration, method, needed=run_block is not None)
     layers = select_layers(model, skip)
     for name, layer in layers.items():
         check_layer(name, weight_of(layer), scheme)
-    run_block = METHODS[method].run
     kept = None
     if resume is not None:
-        if run_block is None:
+        if run_block is None or not METHODS[method].resumable:
             raise ValueError(
                 f"resume={str(resume)!r} is not used by method={method!r}, which takes seconds; "
                 "leave it out"
@@ -100,7 +106,10 @@ def quantize_model(
         kept = Progress(resume, run)
     with torch.no_grad():
         if run_block is None or calibration is None:
-            reports = _round_layers(model, layers, scheme, progress)
+            make, title = METHODS[method].layer, f"{method} {scheme}"
+            reports = _round_layers(
+                model, layers, lambda layer: make(layer, scheme, settings), title, progress
+            )
         else:
             names = list(layers)
             layers.clear()  # so that the floats of a finished block are freed
@@ -119,17 +128,21 @@ def quantize_model(
 
 
 def _round_layers(
-    model: nn.Module, layers: dict[str, nn.Module], scheme: QuantScheme, progress: bool
+    model: nn.Module,
+    layers: dict[str, nn.Module],
+    make: Callable[[nn.Module], QuantizedLinear],
+    title: str,
+    progress: bool,
 ) -> list[LayerReport]:
-    """Round each layer to nearest; ``layers`` is used up."""
+    """Round each layer by itself; ``layers`` is used up."""
     reports = []
     done: dict[nn.Module, QuantizedLinear] = {}  # a layer that stands in two places stays one
-    bar = tqdm(total=len(layers), desc=f"rtn {scheme}", unit="layer", disable=not progress)
+    bar = tqdm(total=len(layers), desc=title, unit="layer", disable=not progress)
     with bar:
         for name in list(layers):
             layer = layers.pop(name)  # so that the last reference to its floats goes with it
             if layer not in done:
-                new = QuantizedLinear.from_linear(layer, scheme).train(layer.training)
+                new = make(layer).train(layer.training)
                 reports.append(measure(name, weight_of(layer), new))
                 if layer in layers.values():
                     done[layer] = new

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
+from qlearn.int8_linear import SCHEME as INT8_SCHEME
+from qlearn.int8_linear import check_int8_scheme
+from qlearn.layers import QuantizedLinear
 from qlearn.method_awq import awq_block
 from qlearn.method_gptq import gptq_block
+from qlearn.method_int8 import (
+    INT8_OPTIONS,
+    check_int8_options,
+    int8_block,
+    int8_layer,
+    int8_needs_text,
+)
+from qlearn.scheme import QuantScheme
 from qlearn.sequential import RunBlock
 
 GPTQ_OPTIONS: dict[str, Any] = {
@@ -19,29 +32,60 @@ GPTQ_OPTIONS: dict[str, Any] = {
 AWQ_OPTIONS: dict[str, Any] = {"clipping": True, "rounding": "rtn"}
 
 
+DEFAULT_SCHEME = QuantScheme(bits=4, symmetric=False, group_size=64)
+
+# (linear layer, scheme, options): quantizes it without any text
+MakeLayer = Callable[[nn.Module, QuantScheme, Mapping[str, Any]], QuantizedLinear]
+
+
+def _rounded(linear: nn.Module, scheme: QuantScheme, _: Mapping[str, Any]) -> QuantizedLinear:
+    return QuantizedLinear.from_linear(linear, scheme)
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to quantize.
 
     Attributes:
-        run: quantizes a block; ``None`` where each layer is quantized by itself, without text.
+        run: quantizes a block by what its layers are fed with; ``None`` where none is needed.
         options: what it takes beside the scheme, with the defaults.
+        layer: quantizes a layer by itself, without text.
+        needs_text: whether some options need ``run`` and its text; ``None`` where all do.
+        scheme: what is taken where none is given.
+        resumable: whether finished blocks can be kept in a folder.
     """
 
     run: RunBlock | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    layer: MakeLayer = _rounded
+    needs_text: Callable[[Mapping[str, Any]], bool] | None = None
+    scheme: QuantScheme = DEFAULT_SCHEME
+    resumable: bool = True
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs calibration text."""
-        return self.run is not None
+        """Whether it needs calibration text, whatever the options."""
+        return self.run is not None and self.needs_text is None
+
+    def run_with(self, settings: Mapping[str, Any]) -> RunBlock | None:
+        """``run``, where these options need it."""
+        return self.run if self.needs_text is None or self.needs_text(settings) else None
 
 
 METHODS = {
     "rtn": Method(),
+    "int8": Method(
+        int8_block, INT8_OPTIONS, int8_layer, int8_needs_text, INT8_SCHEME, resumable=False
+    ),
     "gptq": Method(gptq_block, GPTQ_OPTIONS),
     "awq": Method(awq_block, AWQ_OPTIONS),
 }
+
+
+def check_method_scheme(method: str, scheme: QuantScheme) -> None:
+    """Raise a ``ValueError`` for a scheme that the method does not have."""
+    if method == "int8":
+        check_int8_scheme(scheme)
 
 
 def options_of(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,10 +105,13 @@ def options_of(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
             choices = f"choose from {', '.join(known)}" if known else "it takes none"
             raise ValueError(f"{name}={value!r} is not an option of method={method!r}; {choices}")
         kind = type(known[name])
-        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        number = kind is float or (known[name] is None and value is not None)
+        fits = isinstance(value, int | float) if number else isinstance(value, kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{name}={value!r} is not of the kind of its default, {known[name]!r}")
     settings = {**known, **given}
+    if method == "int8":
+        check_int8_options(settings)
     if settings.get("rounding", "rtn") not in ("rtn", "gptq"):
         raise ValueError(f"rounding={settings['rounding']!r} is not known; choose 'rtn' or 'gptq'")
     if not 0 <= settings.get("damping", 0) < float("inf"):
