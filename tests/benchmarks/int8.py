@@ -11,7 +11,7 @@ after each run; about 20 minutes on two cores that do nothing else.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class Columns:
         self._hooks: list[Any] = []
         self.out = self.all = 0
 
-    def __enter__(self) -> Columns:
+    def __enter__(self) -> Self:
         self._hooks = [layer.register_forward_pre_hook(self._note) for layer in self._layers]
         return self
 
