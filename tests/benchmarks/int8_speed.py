@@ -1,6 +1,6 @@
 """Integer matrix products beside float ones: ``results/int8_speed.json``.
 
-Shapes of smollm2-135m's layers and of a model of 7 billion parameters; 1 to 512 tokens. Milliseconds
+Shapes of smollm2-135m's layers and of a model of 7 billion parameters; 1 to 512 tokens. Times
 are the least of many rounds in which every contender runs once, and ``times_float32`` is the ratio
 to float32 of the same run. "product alone" multiplies codes that are there already; the others
 begin with float32 inputs and end with float32 outputs (bfloat16: with its own).
