@@ -152,7 +152,7 @@ def naive(x: torch.Tensor, weight: torch.Tensor, threshold: float) -> torch.Tens
     result = torch.zeros(rows, outputs, dtype=torch.float64)
     for j in range(outputs):
         top = weight[j].abs().max()
-        codes = [round(float(weight[j, k] * 127 / top)) for k in columns]
+        codes = [round(float(weight[j, k] * 127 / top)) if top else 0 for k in columns]
         for i in range(rows):
             small = [abs(v) for v in x[i].tolist() if not threshold or abs(v) < threshold]
             most = max(small, default=0.0)
