@@ -245,10 +245,15 @@ def test_a_layer_that_stands_twice_stays_one():
 
 
 @pytest.mark.parametrize("threshold", [0.0, 2.5])
-def test_a_model_equals_the_same_model_by_bitsandbytes(threshold):
-    """Every layer exchanged for theirs: the same logits, but for their constant."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_model_equals_the_same_model_by_bitsandbytes(monkeypatch, threshold, dtype):
+    """Every layer exchanged for theirs: with their constant, logits are equal to the last bit."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    original = loud_llama()
+
+    def with_their_constant(product, a, b):
+        return (product * (a[:, None] * b)).mul_(6.200124e-05)
+
+    original = loud_llama().to(dtype)
     ours, theirs = copy_for_quantization(original), copy.deepcopy(original)
     quantize_model(ours, "int8", progress=False, threshold=threshold)
     for name, linear in block_linears(original).items():
@@ -262,10 +267,14 @@ def test_a_model_equals_the_same_model_by_bitsandbytes(threshold):
         layer.load_state_dict(linear.state_dict())
         theirs.set_submodule(name, layer.to("cpu").eval())
     with torch.no_grad():
-        found, expected = ours(TOKENS[:2]).logits, theirs(TOKENS[:2]).logits
+        expected = theirs(TOKENS[:2]).logits
         exact = original(TOKENS[:2]).logits
-    # A code may fall to the other side of a tie where the inputs differ by 2e-5 of themselves.
-    assert (found - expected).norm() < 0.1 * (found - exact).norm()
+        away = (ours(TOKENS[:2]).logits - expected).norm() / (expected - exact).norm()
+        # A factor of 1.000018 moves a few codes across a tie, and they move what comes after.
+        assert away < 0.6
+        monkeypatch.setattr("qlearn.int8_linear.dequantize_product", with_their_constant)
+        monkeypatch.setattr("qlearn.outliers.dequantize_product", with_their_constant)
+        assert torch.equal(ours(TOKENS[:2]).logits, expected)
 
 
 def test_options():

@@ -96,7 +96,10 @@ CASES = {
         "right": [smooth_by_logarithms],
         "wrong": [
             (lambda a, w, alpha: smooth_by_logarithms(a, w, 1 - alpha), "exchanged"),
-            (lambda a, w, alpha: smooth_by_logarithms(a, 1 / w, alpha), "below the line"),
+            (
+                lambda a, w, alpha: a.pow(alpha).mul(w.abs().max(0).values.pow(1 - alpha)),
+                "below the line",
+            ),
             (lambda a, w, alpha: smooth_by_logarithms(a, w, alpha).reciprocal(), "one over"),
         ],
     },

@@ -98,7 +98,7 @@ EXERCISES = [
             "The largest magnitude becomes 128, which int8 does not have; clipped to 127 it is "
             "wrong, and all others are stretched.": _absmax_128,
             "Converting to int8 cuts digits off. Round first.": (
-                lambda x: (x * (127 / x.abs().amax(1, keepdim=True))).char()
+                lambda x: (x / x.abs().amax(1, keepdim=True) * 127).char()
             ),
             "The largest value is taken with its sign; a row whose largest magnitude is negative "
             "then leaves the range.": (
