@@ -24,7 +24,7 @@ from torch import Tensor
 
 from qlearn.int8 import (
     INT8_MAX,
-    absmax_int8,
+    as_half,
     check_matrix,
     dequantize_product,
     int8_product,
@@ -64,7 +64,7 @@ def outlier_columns(x: Tensor, threshold: float = THRESHOLD) -> Tensor:
     check_matrix(x)
     if threshold == 0:
         return torch.empty(0, dtype=torch.int64, device=x.device)
-    return _columns(_loud(x.detach().to(torch.float16), threshold))
+    return (as_half(x).abs() >= threshold).any(0).nonzero().view(-1)
 
 
 def decompose(x: Tensor, threshold: float = THRESHOLD) -> Decomposed:
@@ -76,29 +76,15 @@ def decompose(x: Tensor, threshold: float = THRESHOLD) -> Decomposed:
     >>> decompose(torch.tensor([[0.5, 100.0, -1.0]])).codes
     tensor([[  64,    0, -127]], dtype=torch.int8)
     """
-    check_threshold(threshold)
-    if threshold == 0:
-        return Decomposed(*absmax_int8(x), torch.empty(0, dtype=torch.int64, device=x.device))
-    check_matrix(x)
-    values = x.detach().to(torch.float16)  # what overflows is an outlier, and leaves no trace
-    loud = _loud(values, threshold)
-    columns = _columns(loud)
+    columns = outlier_columns(x, threshold)
+    # An outlier that overflows float16 is one all the same, and leaves no trace in the codes.
+    values = x.detach().to(torch.float16) if threshold else as_half(x)
     if len(columns):
-        values = values.masked_fill(loud, 0)
+        values = values.masked_fill(values.abs() >= threshold, 0)
     absmax = values.abs().amax(1).float()
     codes = to_codes(values, absmax)
     codes[:, columns] = 0
     return Decomposed(codes, absmax, columns)
-
-
-def _loud(values: Tensor, threshold: float) -> Tensor:
-    """A mask of the outliers."""
-    return values.abs() >= threshold
-
-
-def _columns(loud: Tensor) -> Tensor:
-    """The columns in which a mask is true somewhere."""
-    return loud.any(0).nonzero().view(-1)
 
 
 def llm_int8(
