@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qlearn.blocks import set_module, weight_of
-from qlearn.codebook import CodebookScheme
-from qlearn.convert_checks import check_calibration, check_layer, check_scheme, select_layers
+from qlearn.convert_checks import check_calibration, check_layer, select_layers
 from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
 from qlearn.layer_base import CodesLinear
-from qlearn.layer_codebook import CodebookLinear
-from qlearn.layers import QuantizedLinear
 from qlearn.methods import METHODS, options_of
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
 from qlearn.resume import Progress, describe
@@ -37,8 +33,6 @@ __all__ = [
     "dequantized",
     "quantize_model",
 ]
-
-_DEFAULT_SCHEME = QuantScheme(bits=4, symmetric=False, group_size=64)
 
 
 def quantize_model(
@@ -57,13 +51,16 @@ def quantize_model(
 
     Args:
         model: a decoder whose layers are still float.
-        method: ``"rtn"``, round to nearest; ``"gptq"``, later columns make good the errors of
-            earlier ones; ``"awq"``, columns of large inputs are enlarged before they are rounded;
-            ``"nf4"`` and ``"fp4"``, round to nearest with the levels of a codebook.
-        scheme: bits, symmetry and group size; ``None`` is 4 bits, asymmetric, in groups of 64.
-            Codebooks take ``block_size=64`` and ``double_quant=False`` in its place.
+        method: ``"rtn"``, round to nearest; ``"int8"``, inputs in 8 bits too, so that products are
+            of integers; ``"gptq"``, later columns make good the errors of earlier ones; ``"awq"``,
+            columns of large inputs are enlarged before they are rounded; ``"nf4"`` and ``"fp4"``,
+            round to nearest with the levels of a codebook.
+        scheme: bits, symmetry and group size; ``None`` is 4 bits, asymmetric, in groups of 64, and
+            for ``"int8"`` the one scheme that it has. Codebooks take ``block_size=64`` and
+            ``double_quant=False`` in its place.
         calibration: tokens ``[rows, length]`` for the methods that look at activations, such as
-            ``load_tokens(tokenizer, split="calibration")``; others do not use them.
+            ``load_tokens(tokenizer, split="calibration")``; RTN and codebooks do not use them, INT8
+            only with ``smooth=`` or ``activations="static"``.
         progress: show a progress bar.
         skip: names of layers to leave as they are: whole dotted names, their last part, or
             patterns such as ``"*.mlp.*"``.
@@ -71,7 +68,10 @@ def quantize_model(
             after an interruption, with the original model, goes on from there.
         options: of the method, see :data:`qlearn.methods.METHODS`: for GPTQ those of
             :func:`qlearn.gptq.gptq_quantize`; for AWQ ``clipping`` and ``rounding``, and with
-            ``rounding="gptq"`` those of GPTQ too.
+            ``rounding="gptq"`` those of GPTQ too; for INT8 ``activations`` (``"token"``,
+            ``"tensor"`` or ``"static"``), ``threshold`` of outliers that are multiplied apart (0:
+            none), ``smooth``, SmoothQuant's alpha (``None``: off), and ``smooth_up``, which also
+            smooths the inputs of the MLP's last layer, through the rows of the one before.
 
     Returns:
         What it took and what came of it, layer by layer.
@@ -89,25 +89,27 @@ def quantize_model(
             f"method={method!r} is not available; choose {' or '.join(map(repr, METHODS))}"
         )
     settings = options_of(method, options)
-    grid = _grid(method, scheme, settings)
-    check_calibration(calibration, method, needed=METHODS[method].calibrated)
+    grid = METHODS[method].grid(method, scheme, settings)
+    run_block = METHODS[method].run_with(settings)
+    check_calibration(calibration, method, needed=run_block is not None)
     layers = select_layers(model, skip)
     for name, layer in layers.items():
         check_layer(name, weight_of(layer), grid)
-    run_block = METHODS[method].run
     kept = None
     if resume is not None:
-        if run_block is None:
+        if run_block is None or not METHODS[method].resumable:
             raise ValueError(
                 f"resume={str(resume)!r} is not used by method={method!r}, which takes seconds; "
                 "leave it out"
             )
-        assert isinstance(grid, QuantScheme)  # calibrated methods round to nothing else
         run = describe(model, method, grid, settings, list(layers), calibration)
         kept = Progress(resume, run)
     with torch.no_grad():
-        if run_block is None or calibration is None or isinstance(grid, CodebookScheme):
-            reports = _round_layers(model, layers, method, grid, progress)
+        if run_block is None or calibration is None:
+            make, title = METHODS[method].layer, f"{method} {grid}"
+            reports = _round_layers(
+                model, layers, lambda layer: make(layer, grid, settings), title, progress
+            )
         else:
             names = list(layers)
             layers.clear()  # so that the floats of a finished block are freed
@@ -125,45 +127,22 @@ def quantize_model(
     )
 
 
-def _grid(
-    method: str, scheme: QuantScheme | None, settings: Mapping[str, Any]
-) -> QuantScheme | CodebookScheme:
-    """What the method rounds to."""
-    codebook = METHODS[method].codebook
-    if codebook is None:
-        scheme = _DEFAULT_SCHEME if scheme is None else scheme
-        check_scheme(scheme)
-        return scheme
-    if scheme is not None:
-        raise ValueError(
-            f"scheme={scheme} is not used by method={method!r}, whose levels are fixed; leave it "
-            "out, and pass block_size=64 and double_quant=True or False"
-        )
-    return CodebookScheme(codebook, settings["block_size"], settings["double_quant"])
-
-
-def _rounded(layer: nn.Module, scheme: QuantScheme | CodebookScheme) -> CodesLinear:
-    if isinstance(scheme, CodebookScheme):
-        return CodebookLinear.from_linear(layer, scheme)
-    return QuantizedLinear.from_linear(layer, scheme)
-
-
 def _round_layers(
     model: nn.Module,
     layers: dict[str, nn.Module],
-    method: str,
-    scheme: QuantScheme | CodebookScheme,
+    make: Callable[[nn.Module], CodesLinear],
+    title: str,
     progress: bool,
 ) -> list[LayerReport]:
-    """Round each layer to nearest; ``layers`` is used up."""
+    """Round each layer by itself; ``layers`` is used up."""
     reports = []
     done: dict[nn.Module, CodesLinear] = {}  # a layer that stands in two places stays one
-    bar = tqdm(total=len(layers), desc=f"{method} {scheme}", unit="layer", disable=not progress)
+    bar = tqdm(total=len(layers), desc=title, unit="layer", disable=not progress)
     with bar:
         for name in list(layers):
             layer = layers.pop(name)  # so that the last reference to its floats goes with it
             if layer not in done:
-                new = _rounded(layer, scheme).train(layer.training)
+                new = make(layer).train(layer.training)
                 reports.append(measure(name, weight_of(layer), new))
                 if layer in layers.values():
                     done[layer] = new

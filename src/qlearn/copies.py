@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 
 from qlearn.blocks import set_module
+from qlearn.int8_linear import Int8Linear
 from qlearn.layer_base import CodesLinear
 
 
@@ -33,7 +34,7 @@ def dequantize_model(model: nn.Module) -> nn.Module:
         ``model`` itself.
 
     Raises:
-        ValueError: where no layer is quantized.
+        ValueError: where no layer is quantized, or one rounds its inputs too (INT8).
     """
     for name, layer in _quantized_layers(model):
         set_module(model, name, _as_linear(layer))
@@ -58,6 +59,12 @@ def _quantized_layers(model: nn.Module) -> list[tuple[str, CodesLinear]]:
         raise ValueError(
             f"model={type(model).__name__} holds no quantized layer; call quantize_model first"
         )
+    for name, layer in layers:
+        if isinstance(layer, Int8Linear):
+            raise ValueError(
+                f"layer {name!r} rounds its inputs too, so no layer of floats computes the same; "
+                "use the model as it is"
+            )
     return layers
 
 

@@ -21,6 +21,7 @@ from qlearn.export_bitsandbytes import Bitsandbytes
 from qlearn.export_compressed import Compressed
 from qlearn.export_gptq import Gptq
 from qlearn.export_layout import Contents, Layout
+from qlearn.int8_linear import Int8Linear
 from qlearn.layer_base import CodesLinear
 
 if TYPE_CHECKING:
@@ -166,6 +167,11 @@ def _contents(model: nn.Module, layers: dict[str, CodesLinear]) -> Contents:
     blocks, _ = find_blocks(model)
     scheme = next(iter(layers.values())).scheme
     for name, layer in layers.items():
+        if isinstance(layer, Int8Linear):
+            raise ValueError(
+                f"layer {name!r} rounds its inputs too, which no format here holds; "
+                "keep model.state_dict(), or quantize the weights alone with method='rtn'"
+            )
         if not name.startswith(f"{blocks}."):
             raise ValueError(
                 f"layer {name!r} is quantized but lies outside the transformer blocks ({blocks}), "

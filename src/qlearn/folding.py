@@ -6,6 +6,7 @@ linear layer whose outputs reach the input one to one (value to output projectio
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,40 @@ def fold(block: nn.Module, folding: Folding, scales: Tensor) -> None:
         replace_weight(layer, (weight * scales).to(weight.dtype))
 
 
+def fold_each(
+    walk: Walk,
+    index: int,
+    foldings: Sequence[Folding],
+    names: Collection[str],
+    choose: Callable[[list[str]], Tensor],
+) -> dict[str, Tensor]:
+    """Fold scales into one place after the other, and check that the block gives what it gave.
+
+    Args:
+        walk: stands in front of the block, which is not quantized yet.
+        index: the block's.
+        foldings: places of :func:`find_foldings`.
+        names: layers that take scales; a place that feeds none of them is left out.
+        choose: from the names of layers that share an input to its scales, ``[in_features]``.
+
+    Returns:
+        For each layer that got scales what its columns were multiplied by.
+
+    Raises:
+        ValueError: as :func:`check_fold`.
+    """
+    expected = walk.run_one(index, walk.hidden[0])
+    chosen: dict[str, Tensor] = {}
+    for folding in foldings:
+        group = [name for name in folding.layers if name in names]
+        if group:
+            scales = choose(group)
+            fold(walk.blocks[index], folding, scales)
+            check_fold(walk, index, folding, expected)
+            chosen |= dict.fromkeys(group, scales)
+    return chosen
+
+
 def check_fold(walk: Walk, index: int, folding: Folding, expected: Tensor) -> None:
     """Raise a ``ValueError`` unless the block still gives what it gave for its first row."""
     found = walk.run_one(index, walk.hidden[0])
@@ -107,8 +142,8 @@ def check_fold(walk: Walk, index: int, folding: Folding, expected: Tensor) -> No
     if float((found - expected).abs().max()) > tolerance * float(expected.abs().max()):
         raise ValueError(
             f"block {index}: dividing {folding.source!r} does not undo scales on "
-            f"{', '.join(folding.layers)}, so AWQ does not know this architecture; "
-            "use method='gptq', or a Llama-like model (Llama, Mistral, Qwen, SmolLM2)"
+            f"{', '.join(folding.layers)}, so scales can't be moved in this architecture; use a "
+            "method without them, or a Llama-like model (Llama, Mistral, Qwen, SmolLM2)"
         )
 
 

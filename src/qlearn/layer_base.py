@@ -64,7 +64,7 @@ class CodesLinear(nn.Module):
 
         Gradients flow through the dequantized weight to the input; the codes get none.
         """
-        output: Tensor = _Product.apply(input, self)
+        output: Tensor = Product.apply(input, self)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -115,11 +115,12 @@ class CodesLinear(nn.Module):
         )
 
 
-class _Product(torch.autograd.Function):
+class Product(torch.autograd.Function):
     """``x W'^T``; the backward pass dequantizes again instead of keeping the floats alive."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, layer: CodesLinear) -> Tensor:
+        """Multiply, a few rows of the weight at a time."""
         ctx.layer = layer
         output = input.new_empty((*input.shape[:-1], layer.out_features))
         for rows, weight in layer.weight_chunks(input.dtype):
@@ -131,6 +132,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Give the input its gradient, the layer none."""
         (gradient,) = gradients
         layer: CodesLinear = ctx.layer
         result = gradient.new_zeros((*gradient.shape[:-1], layer.in_features))

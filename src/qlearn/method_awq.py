@@ -15,7 +15,7 @@ from qlearn.awq import clip, search_clipping, search_scales
 from qlearn.awq_module import search_on_module
 from qlearn.blocks import linear_layers, replace_weight, weight_of
 from qlearn.calibrate import gather
-from qlearn.folding import check_fold, find_foldings, fold
+from qlearn.folding import find_foldings, fold_each
 from qlearn.layers import QuantizedLinear
 from qlearn.method_gptq import gptq_block
 from qlearn.report import LayerReport, measure
@@ -101,20 +101,16 @@ def rescale(walk: Walk, index: int, names: list[str], scheme: QuantScheme) -> di
     layers = linear_layers(block)
     statistics, _ = gather(walk, index, _Moments)
     seen = {name: statistics[name].value for name in names}
-    expected = walk.run_one(index, walk.hidden[0])
-    for folding in foldings:
-        group = [name for name in folding.layers if name in seen]
-        if not group:
-            continue
+
+    def choose(group: list[str]) -> Tensor:
         before = seen[group[0]]
         if len(group) == 1:
             alone = weight_of(layers[group[0]])
-            scales, _, _ = search_scales(alone, before.mean, before.moment, scheme)
-        else:
-            shared = {name: layers[name] for name in group}
-            scales, _, _ = search_on_module(walk, index, shared, before.mean, scheme)
-        fold(block, folding, scales)
-        check_fold(walk, index, folding, expected)
-        moment = before.moment / scales / scales[:, None]
-        seen.update(dict.fromkeys(group, _Seen(before.mean / scales, moment)))
+            return search_scales(alone, before.mean, before.moment, scheme)[0]
+        shared = {name: layers[name] for name in group}
+        return search_on_module(walk, index, shared, before.mean, scheme)[0]
+
+    for name, scales in fold_each(walk, index, foldings, names, choose).items():
+        before = seen[name]
+        seen[name] = _Seen(before.mean / scales, before.moment / scales / scales[:, None])
     return seen

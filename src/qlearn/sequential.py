@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from qlearn.blocks import block_linears, find_blocks, is_linear, set_module
 from qlearn.housekeeping import free_memory
-from qlearn.layers import QuantizedLinear
+from qlearn.layer_base import CodesLinear
 from qlearn.logits import evaluating
 from qlearn.report import LayerReport
 from qlearn.resume import Progress
@@ -30,7 +30,7 @@ class BlockResult:
         outputs: hidden states behind the block, one ``[1, length, width]`` a row.
     """
 
-    layers: dict[str, QuantizedLinear]
+    layers: Mapping[str, CodesLinear]
     reports: list[LayerReport]
     outputs: list[Tensor]
 
