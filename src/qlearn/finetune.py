@@ -47,8 +47,9 @@ def keep_trainable(model: Any) -> Any:
     """Keep bitsandbytes from repacking 4-bit weights on the CPU; returns ``model``.
 
     Where the processor has AVX-512 for bfloat16, its layers repack their weights for inference at
-    the first forward pass in evaluation mode. Through the repacked weights no gradient flows, and
-    nothing says so. The switch for that is on each layer.
+    the first forward pass in evaluation mode. Through the repacked weights no gradient flows; all
+    that is heard of it is a warning of PyTorch's about an autograd kernel. The switch for that is
+    on each layer.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
