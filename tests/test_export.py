@@ -14,6 +14,8 @@ from qlearn.export import LAYOUTS, WEIGHTS
 from qlearn.export_layout import quantized_tensor
 from qlearn.layers import QuantizedLinear
 
+UNIFORM = [name for name, layout in LAYOUTS.items() if layout.layer is QuantizedLinear]
+
 G32 = QuantScheme(4, False, 32)
 TOKENS = torch.arange(24).view(2, 12)
 
@@ -99,10 +101,11 @@ def test_the_comparison_sees_one_changed_code(tiny_llama, tmp_path):
 
 def test_the_names_are_public():
     assert {"save_quantized", "load_quantized"} <= set(qlearn.__all__)
-    assert set(LAYOUTS) == {"gptq", "gptq_v2", "awq", "compressed-tensors"}
+    assert set(LAYOUTS) == {*UNIFORM, "bitsandbytes"}
+    assert set(UNIFORM) == {"gptq", "gptq_v2", "awq", "compressed-tensors"}
 
 
-@pytest.mark.parametrize("format", LAYOUTS)
+@pytest.mark.parametrize("format", UNIFORM)
 def test_bytes_are_the_ones_that_are_counted(tiny_llama, tmp_path, format):
     report = quantize_model(tiny_llama, scheme=QuantScheme(4, True, 32), progress=False)
     save_quantized(tiny_llama, tmp_path / "m", format)
@@ -139,7 +142,7 @@ def another_llama(tiny_llama, **changes):
     return model
 
 
-@pytest.mark.parametrize("format", LAYOUTS)
+@pytest.mark.parametrize("format", UNIFORM)
 def test_biases_and_an_untied_head(tiny_llama, tmp_path, format):
     changes = {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}
     model = quantized(another_llama(tiny_llama, **changes))
@@ -169,7 +172,7 @@ def test_other_dtypes_are_kept(tiny_llama, tmp_path, dtype):
     assert_same(found, model)
 
 
-@pytest.mark.parametrize("format", LAYOUTS)
+@pytest.mark.parametrize("format", UNIFORM)
 def test_scales_too_small_for_float16_are_kept(tiny_llama, tmp_path, format):
     with torch.no_grad():
         tiny_llama.model.layers[0].mlp.up_proj.weight.mul_(1e-4)
@@ -183,7 +186,7 @@ SKIPS = [("down_proj",), ("model.layers.1.mlp.down_proj", "*.0.self_attn.q_proj"
 
 
 @pytest.mark.parametrize("skip", SKIPS)
-@pytest.mark.parametrize("format", LAYOUTS)
+@pytest.mark.parametrize("format", UNIFORM)
 def test_layers_left_out_are_named(tiny_llama, tmp_path, format, skip):
     model = quantized(tiny_llama, skip=skip)
     kept = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
@@ -251,7 +254,7 @@ def test_the_keys_that_loaders_look_for(tiny_llama, tmp_path, format):
         assert (weights["strategy"], weights["group_size"]) == ("group", 32)
 
 
-@pytest.mark.parametrize("format", LAYOUTS)
+@pytest.mark.parametrize("format", UNIFORM)
 def test_per_channel_is_written_as_minus_one(tiny_llama, tmp_path, format):
     save_quantized(quantized(tiny_llama, QuantScheme(4, True)), tmp_path / "m", format)
     stored = settings(tmp_path / "m")["quantization_config"]

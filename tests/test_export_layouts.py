@@ -12,6 +12,8 @@ from qlearn.export_layout import quantized_tensor
 from qlearn.layers import QuantizedLinear
 from qlearn.scheme import QuantScheme
 
+UNIFORM = [name for name, layout in LAYOUTS.items() if layout.layer is QuantizedLinear]
+
 
 def layer_of(codes, zero_point, scale=None, symmetric=False, bits=4, group_size=None):
     """A layer of given codes ``[out, in]`` and zero-points ``[out, groups]``."""
@@ -142,7 +144,7 @@ def test_interleaved_columns_come_back(rows, words_a_row, random):
 
 
 @given(
-    name=st.sampled_from(list(LAYOUTS)),
+    name=st.sampled_from(UNIFORM),
     bits=st.sampled_from([2, 3, 4, 8]),
     symmetric=st.booleans(),
     group_size=st.sampled_from([None, 16, 32, 64]),
@@ -205,7 +207,7 @@ def test_what_a_layout_does_not_hold_is_refused(name, arguments, words):
         LAYOUTS[name].check("model.layers.0.x", layer)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", UNIFORM)
 def test_one_scale_for_a_whole_tensor_is_refused(name):
     linear = torch.nn.Linear(32, 32)
     layer = QuantizedLinear.from_linear(linear, QuantScheme(4, True, "tensor"))
@@ -213,7 +215,7 @@ def test_one_scale_for_a_whole_tensor_is_refused(name):
         LAYOUTS[name].check("x", layer)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", UNIFORM)
 def test_a_tensor_of_another_shape_or_dtype_is_named(name):
     layout = LAYOUTS[name]
     layer = seeded_layer(4, False, 16)

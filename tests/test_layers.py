@@ -76,9 +76,9 @@ def test_rows_in_chunks_give_what_one_product_gives(monkeypatch):
     x = torch.randn(4, 96)
     whole, weight = layer(x), layer.dequantize()
     monkeypatch.setattr(
-        "qlearn.layers._PRODUCT_CHUNK", 96 * 7
+        "qlearn.layer_base._PRODUCT_CHUNK", 96 * 7
     )  # 40 rows: five chunks of 7, one of 5
-    monkeypatch.setattr("qlearn.layers._CHUNK", 96 * 3)
+    monkeypatch.setattr("qlearn.layer_base._CHUNK", 96 * 3)
     assert len(list(layer.weight_chunks(torch.float32))) == 6
     assert torch.equal(layer.dequantize(), weight)
     assert (layer(x) - whole).abs().max() < 1e-5
@@ -86,7 +86,7 @@ def test_rows_in_chunks_give_what_one_product_gives(monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1 << 20, 96 * 7])
 def test_gradients_equal_those_of_the_dequantized_layer(monkeypatch, chunk):
-    monkeypatch.setattr("qlearn.layers._PRODUCT_CHUNK", chunk)
+    monkeypatch.setattr("qlearn.layer_base._PRODUCT_CHUNK", chunk)
     layer = QuantizedLinear.from_linear(seeded_linear(), QuantScheme(4, False, 32))
     x = torch.randn(4, 96, requires_grad=True)
     layer(x).square().sum().backward()

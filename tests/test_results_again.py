@@ -128,3 +128,35 @@ def test_throughput_is_measured_of_the_same_tools(bench, monkeypatch):
         assert ratio == pytest.approx(row["times_gguf_q4_0"], rel=0.02, abs=0.01)
     ours = recorded("throughput", what="qlearn INT4 g64 asym, packed")
     assert ours["times_gguf_q4_0"] >= 1, "INT4 by groups is as fast as Q4_0, or faster"
+
+
+def test_blockwise_is_measured_of_the_same_calls(bench, monkeypatch):
+    script = bench("blockwise")
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    names = ("step", "codebook", "tool")
+    found = [tuple(row[name] for name in names) for row in script.measure(weight)]
+    rows = results.load("blockwise")["rows"]
+    stored = [tuple(row[name] for name in names) for row in rows]
+    if not any("compiled" in tool for _, _, tool in found):  # no C++ compiler here
+        stored = [row for row in stored if "compiled" not in row[2]]
+    assert found == stored
+    for row in rows:
+        same = {"step": row["step"], "codebook": row["codebook"]}
+        reference = recorded("blockwise", **same, tool="bitsandbytes")
+        ratio = row["million_parameters_per_second"] / reference["million_parameters_per_second"]
+        assert ratio == pytest.approx(row["times_bitsandbytes"], rel=0.02, abs=0.01)
+    for codebook in ("nf4", "fp4"):
+        fastest = recorded("blockwise", step="quantize", codebook=codebook, tool="qlearn compiled")
+        assert fastest["times_bitsandbytes"] >= 4, "the course promises four times the speed"
+
+
+def test_errors_of_codebooks_on_normal_numbers(bench):
+    script = bench("codebook_error")
+    values = script.normal(rows=512)  # an eighth of the numbers
+    for name in script.FORMATS:
+        row = recorded("codebook_error", format=name)
+        again = script.row(name, values)
+        assert again.keys() == row.keys()
+        assert again["bits_per_weight"] == row["bits_per_weight"]
+        assert again["mean_squared_error"] == pytest.approx(row["mean_squared_error"], rel=5e-3)

@@ -20,10 +20,12 @@ _HOME = {
     "load_tokenizer": "zoo",
     "load_tokens": "corpora",
     "load_reviews": "corpora",
+    "quantize_blockwise": "codebook",
     "quantize_model": "convert",
     "copy_for_quantization": "convert",
     "QuantizationReport": "convert",
     "QuantizedLinear": "layers",
+    "CodebookLinear": "layer_codebook",
     "save_quantized": "export",
     "load_quantized": "export_load",
     "perplexity": "evaluate",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from qlearn.affine import quantize as quantize
     from qlearn.affine import sqnr as sqnr
     from qlearn.checks import check as check
+    from qlearn.codebook import quantize_blockwise as quantize_blockwise
     from qlearn.convert import QuantizationReport as QuantizationReport
     from qlearn.convert import copy_for_quantization as copy_for_quantization
     from qlearn.convert import quantize_model as quantize_model
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from qlearn.explorer import Explorer as Explorer
     from qlearn.export import save_quantized as save_quantized
     from qlearn.export_load import load_quantized as load_quantized
+    from qlearn.layer_codebook import CodebookLinear as CodebookLinear
     from qlearn.layers import QuantizedLinear as QuantizedLinear
     from qlearn.scheme import QuantScheme as QuantScheme
     from qlearn.zoo import load_model as load_model

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qlearn.layer_base import CodesLinear
+
 
 def is_linear(module: nn.Module) -> bool:
     """Whether ``module`` is an ``nn.Linear`` or GPT-2's ``Conv1D``, a linear layer turned over."""
@@ -84,9 +86,7 @@ def _decoder(model: nn.Module) -> set[nn.Module]:
 
 
 def _is_quantized(module: nn.Module) -> bool:
-    from qlearn.layers import QuantizedLinear  # layers.py needs weight_of from here
-
-    return isinstance(module, QuantizedLinear)
+    return isinstance(module, CodesLinear)
 
 
 def linear_layers(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qlearn.blocks import set_module, weight_of
+from qlearn.codebook import CodebookScheme
 from qlearn.convert_checks import check_calibration, check_layer, check_scheme, select_layers
 from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
+from qlearn.layer_base import CodesLinear
+from qlearn.layer_codebook import CodebookLinear
 from qlearn.layers import QuantizedLinear
 from qlearn.methods import METHODS, options_of
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
@@ -40,7 +44,7 @@ _DEFAULT_SCHEME = QuantScheme(bits=4, symmetric=False, group_size=64)
 def quantize_model(
     model: nn.Module,
     method: str = "rtn",
-    scheme: QuantScheme = _DEFAULT_SCHEME,
+    scheme: QuantScheme | None = None,
     calibration: Tensor | None = None,
     progress: bool = True,
     skip: Iterable[str] = (),
@@ -54,10 +58,12 @@ def quantize_model(
     Args:
         model: a decoder whose layers are still float.
         method: ``"rtn"``, round to nearest; ``"gptq"``, later columns make good the errors of
-            earlier ones; ``"awq"``, columns of large inputs are enlarged before they are rounded.
-        scheme: bits, symmetry and group size.
+            earlier ones; ``"awq"``, columns of large inputs are enlarged before they are rounded;
+            ``"nf4"`` and ``"fp4"``, round to nearest with the levels of a codebook.
+        scheme: bits, symmetry and group size; ``None`` is 4 bits, asymmetric, in groups of 64.
+            Codebooks take ``block_size=64`` and ``double_quant=False`` in its place.
         calibration: tokens ``[rows, length]`` for the methods that look at activations, such as
-            ``load_tokens(tokenizer, split="calibration")``; RTN does not use them.
+            ``load_tokens(tokenizer, split="calibration")``; others do not use them.
         progress: show a progress bar.
         skip: names of layers to leave as they are: whole dotted names, their last part, or
             patterns such as ``"*.mlp.*"``.
@@ -83,11 +89,11 @@ def quantize_model(
             f"method={method!r} is not available; choose {' or '.join(map(repr, METHODS))}"
         )
     settings = options_of(method, options)
-    check_scheme(scheme)
+    grid = _grid(method, scheme, settings)
     check_calibration(calibration, method, needed=METHODS[method].calibrated)
     layers = select_layers(model, skip)
     for name, layer in layers.items():
-        check_layer(name, weight_of(layer), scheme)
+        check_layer(name, weight_of(layer), grid)
     run_block = METHODS[method].run
     kept = None
     if resume is not None:
@@ -96,20 +102,21 @@ def quantize_model(
                 f"resume={str(resume)!r} is not used by method={method!r}, which takes seconds; "
                 "leave it out"
             )
-        run = describe(model, method, scheme, settings, list(layers), calibration)
+        assert isinstance(grid, QuantScheme)  # calibrated methods round to nothing else
+        run = describe(model, method, grid, settings, list(layers), calibration)
         kept = Progress(resume, run)
     with torch.no_grad():
-        if run_block is None or calibration is None:
-            reports = _round_layers(model, layers, scheme, progress)
+        if run_block is None or calibration is None or isinstance(grid, CodebookScheme):
+            reports = _round_layers(model, layers, method, grid, progress)
         else:
             names = list(layers)
             layers.clear()  # so that the floats of a finished block are freed
-            task = BlockMethod(method, run_block, scheme, settings)
+            task = BlockMethod(method, run_block, grid, settings)
             reports = quantize_blocks(model, names, task, calibration, kept, progress)
     weights = sum(report.weights for report in reports)
     return QuantizationReport(
         method=method,
-        scheme=scheme,
+        scheme=grid,
         seconds=time.perf_counter() - start,
         bits_per_weight=8 * sum(report.bytes for report in reports) / weights,
         model_bits_per_weight=model_bits(model),
@@ -118,18 +125,45 @@ def quantize_model(
     )
 
 
+def _grid(
+    method: str, scheme: QuantScheme | None, settings: Mapping[str, Any]
+) -> QuantScheme | CodebookScheme:
+    """What the method rounds to."""
+    codebook = METHODS[method].codebook
+    if codebook is None:
+        scheme = _DEFAULT_SCHEME if scheme is None else scheme
+        check_scheme(scheme)
+        return scheme
+    if scheme is not None:
+        raise ValueError(
+            f"scheme={scheme} is not used by method={method!r}, whose levels are fixed; leave it "
+            "out, and pass block_size=64 and double_quant=True or False"
+        )
+    return CodebookScheme(codebook, settings["block_size"], settings["double_quant"])
+
+
+def _rounded(layer: nn.Module, scheme: QuantScheme | CodebookScheme) -> CodesLinear:
+    if isinstance(scheme, CodebookScheme):
+        return CodebookLinear.from_linear(layer, scheme)
+    return QuantizedLinear.from_linear(layer, scheme)
+
+
 def _round_layers(
-    model: nn.Module, layers: dict[str, nn.Module], scheme: QuantScheme, progress: bool
+    model: nn.Module,
+    layers: dict[str, nn.Module],
+    method: str,
+    scheme: QuantScheme | CodebookScheme,
+    progress: bool,
 ) -> list[LayerReport]:
     """Round each layer to nearest; ``layers`` is used up."""
     reports = []
-    done: dict[nn.Module, QuantizedLinear] = {}  # a layer that stands in two places stays one
-    bar = tqdm(total=len(layers), desc=f"rtn {scheme}", unit="layer", disable=not progress)
+    done: dict[nn.Module, CodesLinear] = {}  # a layer that stands in two places stays one
+    bar = tqdm(total=len(layers), desc=f"{method} {scheme}", unit="layer", disable=not progress)
     with bar:
         for name in list(layers):
             layer = layers.pop(name)  # so that the last reference to its floats goes with it
             if layer not in done:
-                new = QuantizedLinear.from_linear(layer, scheme).train(layer.training)
+                new = _rounded(layer, scheme).train(layer.training)
                 reports.append(measure(name, weight_of(layer), new))
                 if layer in layers.values():
                     done[layer] = new

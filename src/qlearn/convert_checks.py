@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.blocks import block_linears
-from qlearn.layers import QuantizedLinear
+from qlearn.codebook import CodebookScheme
+from qlearn.layer_base import CodesLinear
 from qlearn.scheme import QuantScheme
 
 
@@ -22,7 +23,7 @@ def select_layers(model: nn.Module, skip: Iterable[str]) -> dict[str, nn.Module]
     """
     layers = block_linears(model)
     for name, module in model.named_modules():
-        if isinstance(module, QuantizedLinear):
+        if isinstance(module, CodesLinear):
             raise ValueError(
                 f"model is already quantized ({name}); load it again, or quantize a "
                 "copy_for_quantization(original)"
@@ -76,7 +77,7 @@ def check_calibration(tokens: Tensor | None, method: str, *, needed: bool) -> No
     )
 
 
-def check_layer(name: str, weight: Tensor, scheme: QuantScheme) -> None:
+def check_layer(name: str, weight: Tensor, scheme: QuantScheme | CodebookScheme) -> None:
     """Raise a ``ValueError`` for a layer that is not loaded, does not fit, or is not finite."""
     if weight.is_meta or not weight.is_floating_point():
         state = "not loaded (meta device)" if weight.is_meta else f"of dtype {weight.dtype}"
@@ -85,12 +86,23 @@ def check_layer(name: str, weight: Tensor, scheme: QuantScheme) -> None:
             "not quantized by another library"
         )
     try:
-        scheme.grid_shape(tuple(weight.shape))
+        scheme.stored_bits(tuple(weight.shape))
     except ValueError as error:
         raise ValueError(f"layer {name!r} does not fit scheme={scheme}: {error}") from None
-    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(weight)):
-        bad = int((~torch.isfinite(weight)).sum())
+    extremes = torch.stack(torch.aminmax(weight))
+    if isinstance(scheme, CodebookScheme):
+        extremes = extremes.float()
+    if not bool(torch.isfinite(extremes).all()):
+        narrow = weight.float() if isinstance(scheme, CodebookScheme) else weight
+        bad = int((~torch.isfinite(narrow)).sum())
         raise ValueError(
             f"layer {name!r} holds {bad} NaN or infinite weights; load the model again, "
             f"or leave the layer out with skip=({name!r},)"
         )
+    if isinstance(scheme, CodebookScheme) and scheme.double_quant:
+        blocks = -(-weight.numel() // scheme.block_size)
+        if float(extremes.abs().max()) > torch.finfo(torch.float32).max / blocks:
+            raise ValueError(
+                f"layer {name!r} has weights too large for the mean of their absmax; "
+                "pass double_quant=False"
+            )

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 
 from qlearn.blocks import set_module
-from qlearn.layers import QuantizedLinear
+from qlearn.layer_base import CodesLinear
 
 
 def copy_for_quantization(model: nn.Module) -> nn.Module:
@@ -51,9 +51,9 @@ def dequantized(model: nn.Module) -> Iterator[nn.Module]:
             set_module(model, name, layer)
 
 
-def _quantized_layers(model: nn.Module) -> list[tuple[str, QuantizedLinear]]:
+def _quantized_layers(model: nn.Module) -> list[tuple[str, CodesLinear]]:
     modules = model.named_modules(remove_duplicate=False)
-    layers = [(name, module) for name, module in modules if isinstance(module, QuantizedLinear)]
+    layers = [(name, module) for name, module in modules if isinstance(module, CodesLinear)]
     if not layers:
         raise ValueError(
             f"model={type(model).__name__} holds no quantized layer; call quantize_model first"
@@ -61,7 +61,7 @@ def _quantized_layers(model: nn.Module) -> list[tuple[str, QuantizedLinear]]:
     return layers
 
 
-def _as_linear(layer: QuantizedLinear) -> nn.Linear:
+def _as_linear(layer: CodesLinear) -> nn.Linear:
     linear: nn.Linear = skip_init(nn.Linear, 1, 1, bias=False)  # its tensors are replaced at once
     linear.in_features, linear.out_features = layer.in_features, layer.out_features
     linear.weight = nn.Parameter(layer.dequantize(), requires_grad=False)

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from qlearn.blocks import find_blocks, is_linear
 from qlearn.export_awq import Awq
+from qlearn.export_bitsandbytes import Bitsandbytes
 from qlearn.export_compressed import Compressed
 from qlearn.export_gptq import Gptq
 from qlearn.export_layout import Contents, Layout
-from qlearn.layers import QuantizedLinear
+from qlearn.layer_base import CodesLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_LAYOUTS: tuple[Layout, ...] = (Gptq("gptq"), Gptq("gptq_v2"), Awq(), Compressed())
+_LAYOUTS: tuple[Layout, ...] = (Gptq("gptq"), Gptq("gptq_v2"), Awq(), Compressed(), Bitsandbytes())
 LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
 WEIGHTS = "model.safetensors"
 
@@ -44,7 +45,8 @@ def save_quantized(
             :func:`qlearn.convert.quantize_model`.
         folder: where to; what is missing of its path is made.
         format: ``"gptq"`` (version 1, the most widely read), ``"gptq_v2"`` (which also holds
-            zero-points of 0), ``"awq"`` or ``"compressed-tensors"``.
+            zero-points of 0), ``"awq"`` or ``"compressed-tensors"`` for uniform grids;
+            ``"bitsandbytes"`` for NF4 and FP4.
         tokenizer: is saved beside the model where it is given.
         overwrite: replace a folder that holds a model.
 
@@ -65,6 +67,12 @@ def save_quantized(
     contents = _contents(model, layers)
     _check_linear(model, layers)
     for name, layer in layers.items():
+        if not isinstance(layer, layout.layer):
+            fitting = [known.name for known in _LAYOUTS if isinstance(layer, known.layer)]
+            raise ValueError(
+                f"layer {name!r} is {layer.scheme}, a {type(layer).__name__}, which "
+                f"format={format!r} does not hold; choose {' or '.join(map(repr, fitting))}"
+            )
         layout.check(name, layer)
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
@@ -86,7 +94,7 @@ def save_quantized(
 def _write(
     model: Any,
     folder: Path,
-    layers: dict[str, QuantizedLinear],
+    layers: dict[str, CodesLinear],
     layout: Layout,
     contents: Contents,
 ) -> None:
@@ -105,11 +113,12 @@ def _write(
         for part, tensor in layout.tensors(layer).items():
             tensors[f"{name}.{part}"] = tensor
     # No loader asks for the convention that fitted the grid: it is for load_quantized.
-    metadata = {"format": "pt", "convention": str(contents.scheme.convention)}
+    convention = getattr(contents.scheme, "convention", None)
+    metadata = {"format": "pt"} | ({"convention": convention} if convention else {})
     save_file(tensors, folder / WEIGHTS, metadata)
 
 
-def _float_tensors(model: nn.Module, layers: dict[str, QuantizedLinear]) -> dict[str, Tensor]:
+def _float_tensors(model: nn.Module, layers: dict[str, CodesLinear]) -> dict[str, Tensor]:
     """All that is stored as floats: embeddings, norms, biases, layers that were left out.
 
     A tied tensor is stored once, under the name of the one that it is tied to.
@@ -132,7 +141,7 @@ def _float_tensors(model: nn.Module, layers: dict[str, QuantizedLinear]) -> dict
     return found
 
 
-def _quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
+def _quantized_layers(model: nn.Module) -> dict[str, CodesLinear]:
     """The quantized layers by name; one that stands in two places under both."""
     if not hasattr(model, "config") or not hasattr(model, "all_tied_weights_keys"):
         raise ValueError(
@@ -142,7 +151,7 @@ def _quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
     layers = {
         name: module
         for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, QuantizedLinear)
+        if isinstance(module, CodesLinear)
     }
     if not layers:
         raise ValueError(
@@ -152,7 +161,7 @@ def _quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
     return layers
 
 
-def _contents(model: nn.Module, layers: dict[str, QuantizedLinear]) -> Contents:
+def _contents(model: nn.Module, layers: dict[str, CodesLinear]) -> Contents:
     """What the configuration has to say, for layers that it can say it of."""
     blocks, _ = find_blocks(model)
     scheme = next(iter(layers.values())).scheme
@@ -169,10 +178,11 @@ def _contents(model: nn.Module, layers: dict[str, QuantizedLinear]) -> Contents:
             )
     modules = model.named_modules(remove_duplicate=False)
     kept = [name for name, module in modules if is_linear(module)]
-    return Contents(scheme, tuple(layers), tuple(kept), blocks)
+    dtype = str(next(iter(layers.values())).dtype).removeprefix("torch.")
+    return Contents(scheme, dtype, tuple(layers), tuple(kept), blocks)
 
 
-def _check_linear(model: nn.Module, layers: dict[str, QuantizedLinear]) -> None:
+def _check_linear(model: nn.Module, layers: dict[str, CodesLinear]) -> None:
     """Raise a ValueError for a layer that was not an ``nn.Linear``: loaders replace no others."""
     with torch.device("meta"):
         floats = type(model)(model.config)

@@ -44,6 +44,8 @@ class Awq:
     """The AWQ GEMM layout."""
 
     name: str = "awq"
+    layer: type[QuantizedLinear] = QuantizedLinear
+    mark: str = "qweight"
 
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:  # noqa: ARG002
         """The tensors of a layer."""

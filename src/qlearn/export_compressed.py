@@ -34,6 +34,8 @@ class Compressed:
     """The pack-quantized layout of compressed-tensors."""
 
     name: str = "compressed-tensors"
+    layer: type[QuantizedLinear] = QuantizedLinear
+    mark: str = "weight_packed"
 
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:
         """The tensors of a layer."""

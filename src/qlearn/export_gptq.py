@@ -48,6 +48,8 @@ class Gptq:
     """The GPTQ layout; ``name`` is ``"gptq"`` (version 1) or ``"gptq_v2"``."""
 
     name: str = "gptq"
+    layer: type[QuantizedLinear] = QuantizedLinear
+    mark: str = "qweight"
 
     def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:  # noqa: ARG002
         """The tensors of a layer."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from qlearn.affine import QuantizedTensor
+from qlearn.codebook import BlockwiseTensor, CodebookScheme
+from qlearn.layer_base import CodesLinear
 from qlearn.layers import QuantizedLinear
 from qlearn.packing import unpack
 from qlearn.scheme import QuantScheme
@@ -25,12 +27,14 @@ class Contents:
 
     Attributes:
         scheme: the one scheme of all quantized layers.
+        dtype: what they compute in, by name, such as ``"float32"``.
         quantized: dotted names of the quantized layers.
         kept: dotted names of the linear layers that keep their floats, the output head included.
         blocks: dotted name of the list of transformer blocks.
     """
 
-    scheme: QuantScheme
+    scheme: Any
+    dtype: str
     quantized: tuple[str, ...]
     kept: tuple[str, ...]
     blocks: str
@@ -44,15 +48,25 @@ class Layout(Protocol):
         """What ``save_quantized`` calls it."""
         ...
 
-    def tensor_names(self, scheme: QuantScheme) -> tuple[str, ...]:
+    @property
+    def layer(self) -> type[CodesLinear]:
+        """The kind of layer that it holds."""
+        ...
+
+    @property
+    def mark(self) -> str:
+        """The tensor whose presence tells a quantized layer."""
+        ...
+
+    def tensor_names(self, scheme: Any) -> tuple[str, ...]:
         """The tensors of a layer that a file must hold."""
         ...
 
-    def check(self, name: str, layer: QuantizedLinear) -> None:
+    def check(self, name: str, layer: Any) -> None:
         """Raise a ValueError where this layout, or its loader, can't hold the layer."""
         ...
 
-    def tensors(self, layer: QuantizedLinear) -> dict[str, Tensor]:
+    def tensors(self, layer: Any) -> dict[str, Tensor]:
         """What is written for a layer, by the last part of its name."""
         ...
 
@@ -60,13 +74,13 @@ class Layout(Protocol):
         """The ``quantization_config`` of ``config.json``."""
         ...
 
-    def read_scheme(self, config: Mapping[str, Any]) -> QuantScheme:
+    def read_scheme(self, config: Mapping[str, Any]) -> QuantScheme | CodebookScheme:
         """The scheme that a ``quantization_config`` describes."""
         ...
 
     def read(
-        self, tensors: Mapping[str, Tensor], shape: tuple[int, int], scheme: QuantScheme
-    ) -> QuantizedTensor:
+        self, tensors: Mapping[str, Tensor], shape: tuple[int, int], scheme: Any
+    ) -> QuantizedTensor | BlockwiseTensor:
         """A layer of ``(out_features, in_features)`` out of its tensors."""
         ...
 
@@ -121,13 +135,15 @@ def read_group_size(value: object) -> int | None:
 
 
 def expect(tensor: Tensor, name: str, shape: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:
-    """Return ``tensor`` where it has this shape and dtype (``None``: any float).
+    """Return ``tensor`` where it has this shape (-1: any) and dtype (``None``: any float).
 
     Raises:
         ValueError: where it has another one.
     """
     fits = tensor.is_floating_point() if dtype is None else tensor.dtype == dtype
-    if tuple(tensor.shape) != shape or not fits:
+    same = tensor.dim() == len(shape)
+    same = same and all(want in (-1, have) for want, have in zip(shape, tensor.shape, strict=True))
+    if not same or not fits:
         raise ValueError(
             f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}; "
             f"{dtype or 'floats'} of shape {shape} belong there"

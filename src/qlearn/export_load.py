@@ -1,4 +1,4 @@
-"""load_quantized: GPTQ, AWQ and compressed-tensors folders back into quantized layers.
+"""load_quantized: GPTQ, AWQ, compressed-tensors and bitsandbytes folders into quantized layers.
 
 Codes, scales and zero-points come back bit for bit, so that one can look inside. Only safetensors
 are read, and no code that comes with a model is run.
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from qlearn.affine import QuantizedTensor
 from qlearn.blocks import is_linear, set_module, weight_of
+from qlearn.codebook import BlockwiseTensor, CodebookScheme
 from qlearn.export import LAYOUTS
 from qlearn.export_layout import Layout
+from qlearn.layer_codebook import CodebookLinear
 from qlearn.layers import QuantizedLinear
 from qlearn.scheme import CONVENTIONS, QuantScheme
 from qlearn.zoo import quiet
@@ -28,7 +30,7 @@ from qlearn.zoo_files import check_config, check_memory, first_line, stored_para
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-_MARKS = ("qweight", "weight_packed")  # the tensors that tell a quantized layer
+Scheme = QuantScheme | CodebookScheme
 
 
 def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
@@ -39,7 +41,8 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
 
     Returns:
         The model in evaluation mode, on the CPU, its quantized layers
-        :class:`~qlearn.layers.QuantizedLinear`, the rest in the dtype that it is stored in.
+        :class:`~qlearn.layers.QuantizedLinear` or
+        :class:`~qlearn.layer_codebook.CodebookLinear`, the rest in the dtype that it is stored in.
 
     Raises:
         ValueError: a folder that is not quantized, in a format or with groups not known here.
@@ -55,21 +58,22 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
     check_memory(path, 4 * stored_parameters(path))
     tensors, metadata = _read_tensors(path)
     convention = metadata.get("convention", "")
-    if CONVENTIONS.get(convention) is scheme.symmetric:
+    if isinstance(scheme, QuantScheme) and CONVENTIONS.get(convention) is scheme.symmetric:
         scheme = replace(scheme, convention=convention)
     return _assemble(path, layout, scheme, tensors)
 
 
 def _assemble(
-    path: Path, layout: Layout, scheme: QuantScheme, tensors: dict[str, Tensor]
+    path: Path, layout: Layout, scheme: Scheme, tensors: dict[str, Tensor]
 ) -> PreTrainedModel:
     """Build the model around its quantized layers."""
     config, kind = _model_class(path)
     with torch.device("meta"):
         floats = kind(config)
     dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
-    layers: dict[str, QuantizedTensor] = {}
-    for name in [key.rpartition(".")[0] for key in tensors if key.endswith(_MARKS)]:
+    layers: dict[str, QuantizedTensor | BlockwiseTensor] = {}
+    mark = f".{layout.mark}"
+    for name in [key.removesuffix(mark) for key in tensors if key.endswith(mark)]:
         weight = _float_weight(floats, name, path)
         parts = {}
         for part in layout.tensor_names(scheme):
@@ -96,9 +100,13 @@ def _assemble(
             "fetch its files again"
         )
     for name, quantized in layers.items():
-        layer = QuantizedLinear(quantized, getattr(model.get_submodule(name), "bias", None))
-        layer.scale = quantized.scale.contiguous()  # as stored, where it would be rounded
-        set_module(model, name, layer)
+        bias = getattr(model.get_submodule(name), "bias", None)
+        if isinstance(quantized, BlockwiseTensor):
+            set_module(model, name, CodebookLinear(quantized, bias))
+        else:
+            layer = QuantizedLinear(quantized, bias)
+            layer.scale = quantized.scale.contiguous()  # as stored, where it would be rounded
+            set_module(model, name, layer)
     _add_generation_config(model, path)
     return model.eval()
 
@@ -107,19 +115,22 @@ def _read_layer(
     layout: Layout,
     parts: Mapping[str, Tensor],
     weight: Tensor,
-    scheme: QuantScheme,
+    scheme: Scheme,
     where: str,
     dtype: torch.dtype,
-) -> QuantizedTensor:
+) -> QuantizedTensor | BlockwiseTensor:
     """One layer, or an OSError that says where the damage is."""
     try:
         quantized = layout.read(parts, (weight.shape[0], weight.shape[1]), scheme)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if not bool(torch.isfinite(quantized.scale).all()):
+    scales = quantized.absmax if isinstance(quantized, BlockwiseTensor) else quantized.scale
+    if not bool(torch.isfinite(scales).all()):
         raise OSError(f"{where}: its scales hold NaN or infinite values; fetch the file again")
-    middle = scheme.levels // 2
-    if scheme.symmetric and bool((quantized.zero_point != middle).any()):
+    if isinstance(quantized, BlockwiseTensor):
+        return replace(quantized, dtype=dtype)
+    middle = quantized.scheme.levels // 2
+    if quantized.scheme.symmetric and bool((quantized.zero_point != middle).any()):
         raise OSError(
             f"{where}: zero-points other than {middle} in a file that calls itself symmetric; "
             "fetch it again"
@@ -149,7 +160,7 @@ def _layout(settings: Mapping[str, Any], path: Path) -> Layout:
     return LAYOUTS[str(name)]
 
 
-def _scheme(layout: Layout, settings: Mapping[str, Any], path: Path) -> QuantScheme:
+def _scheme(layout: Layout, settings: Mapping[str, Any], path: Path) -> Scheme:
     try:
         return layout.read_scheme(settings)
     except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -1,29 +1,26 @@
 """QuantizedLinear: a linear layer that keeps its weight as packed codes.
 
 What it stores is what it costs: codes packed to ``bits`` each, scales in float16, zero-points
-packed like codes. Its forward pass shows the arithmetic: unpack, ``(code - zero_point) * scale``,
-then an ordinary matrix product, a few rows at a time, so that the float weight never exists whole.
+packed like codes. Its arithmetic is plain to see: unpack, ``(code - zero_point) * scale``, then the
+product of :mod:`qlearn.layer_base`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from qlearn.affine import QuantizedTensor, quantize
 from qlearn.blocks import weight_of
+from qlearn.layer_base import CodesLinear
 from qlearn.packing import pack, unpack
 from qlearn.scheme import QuantScheme
 
-_CHUNK = 1 << 17  # weights dequantized at a time: their floats stay in the CPU's cache
-_PRODUCT_CHUNK = 1 << 20  # weights multiplied at a time: 4 MB of float32
 
-
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(CodesLinear):
     """``y = x W'^T + b`` with ``W' = (codes - zero_point) * scale``.
 
     Args:
@@ -52,18 +49,9 @@ class QuantizedLinear(nn.Module):
     zero_point: Tensor | None
 
     def __init__(self, quantized: QuantizedTensor, bias: Tensor | None = None) -> None:
-        super().__init__()
+        super().__init__(tuple(quantized.shape), quantized.dtype, bias)
         scheme = quantized.scheme
-        if len(quantized.shape) != 2:
-            raise ValueError(
-                f"quantized has shape {tuple(quantized.shape)}; "
-                "pass a matrix [out_features, in_features]"
-            )
-        self.out_features, self.in_features = quantized.shape
-        if bias is not None and tuple(bias.shape) != (self.out_features,):
-            raise ValueError(f"bias has shape {tuple(bias.shape)}; pass ({self.out_features},)")
         self.scheme = scheme
-        self.dtype = quantized.dtype
         self.register_buffer("codes", pack(quantized.codes, scheme.bits))
         self.register_buffer("scale", _stored_scale(quantized.scale))
         if scheme.symmetric:
@@ -75,10 +63,6 @@ class QuantizedLinear(nn.Module):
             self.register_buffer("zero_point", None)
         else:
             self.register_buffer("zero_point", pack(quantized.zero_point, scheme.bits))
-        if bias is None or isinstance(bias, nn.Parameter):
-            self.register_parameter("bias", bias)
-        else:
-            self.bias = nn.Parameter(bias.detach(), requires_grad=False)
 
     @classmethod
     def from_linear(cls, linear: nn.Module, scheme: QuantScheme) -> QuantizedLinear:
@@ -89,33 +73,6 @@ class QuantizedLinear(nn.Module):
         """
         bias = getattr(linear, "bias", None)
         return cls(quantize(weight_of(linear), scheme), bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``input`` ``[..., in_features]`` to ``[..., out_features]``, in the input's dtype.
-
-        Gradients flow through the dequantized weight to the input; the codes get none.
-        """
-        output: Tensor = _Product.apply(input, self)
-        return output if self.bias is None else output + self.bias.to(output.dtype)
-
-    def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The whole weight ``[out_features, in_features]`` as floats.
-
-        ``dtype`` is by default that of the weight the layer was made from, or of the last
-        ``.to(dtype)``.
-        """
-        dtype = dtype or self.dtype
-        shape = self.out_features, self.in_features
-        weight = torch.empty(shape, dtype=dtype, device=self.codes.device)
-        for rows in self._row_slices(_CHUNK):
-            self._dequantize_into(weight[rows], rows)
-        return weight
-
-    def _row_slices(self, weights: int) -> Iterator[slice]:
-        """All output rows, about ``weights`` weights at a time."""
-        step = max(1, weights // self.in_features)
-        for start in range(0, self.out_features, step):
-            yield slice(start, min(start + step, self.out_features))
 
     def _dequantize_into(self, out: Tensor, rows: slice) -> None:
         """``out = (codes - zero_point) * scale`` for some rows, by way of float32."""
@@ -135,39 +92,11 @@ class QuantizedLinear(nn.Module):
         if values is not out:
             out.copy_(values)
 
-    def weight_chunks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-        """The float weight, some rows at a time; the chunks share one buffer."""
-        buffer: Tensor | None = None
-        for rows in self._row_slices(_PRODUCT_CHUNK):
-            count = rows.stop - rows.start
-            if buffer is None:
-                shape = count, self.in_features
-                buffer = torch.empty(shape, dtype=dtype, device=self.codes.device)
-            step = max(1, _CHUNK // self.in_features)
-            for start in range(rows.start, rows.stop, step):
-                part = slice(start, min(start + step, rows.stop))
-                self._dequantize_into(
-                    buffer[part.start - rows.start : part.stop - rows.start], part
-                )
-            yield rows, buffer[:count]
-
     @property
     def nbytes(self) -> int:
         """Bytes that hold the weight: codes, scales and zero-points as they are stored."""
         tensors = [self.codes, self.scale, self.zero_point]
         return sum(t.numel() * t.element_size() for t in tensors if t is not None)
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Stored bits over the number of weights."""
-        return 8 * self.nbytes / (self.in_features * self.out_features)
-
-    def extra_repr(self) -> str:
-        """What ``print(model)`` shows of the layer."""
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}, {self.scheme}, {self.bits_per_weight:.3f} bits a weight"
-        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantizedLinear:
         """``.to(dtype)`` moves the layer and changes what it computes in, not what it stores."""
@@ -194,27 +123,3 @@ def _stored_scale(scale: Tensor) -> Tensor:
     low, high = torch.aminmax(scale.abs())
     fits = half.smallest_normal <= float(low) and float(high) <= half.max
     return scale.to(torch.float16 if fits else torch.float32)
-
-
-class _Product(torch.autograd.Function):
-    """``x W'^T``; the backward pass dequantizes again instead of keeping the floats alive."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:
-        ctx.layer = layer
-        output = input.new_empty((*input.shape[:-1], layer.out_features))
-        for rows, weight in layer.weight_chunks(input.dtype):
-            product = F.linear(input, weight)
-            if rows.stop - rows.start == layer.out_features:
-                return product
-            output[..., rows] = product
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        layer: QuantizedLinear = ctx.layer
-        result = gradient.new_zeros((*gradient.shape[:-1], layer.in_features))
-        for rows, weight in layer.weight_chunks(gradient.dtype):
-            result += gradient[..., rows] @ weight
-        return result, None

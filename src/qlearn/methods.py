@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qlearn.codebook import FP4, NF4, Codebook
 from qlearn.method_awq import awq_block
 from qlearn.method_gptq import gptq_block
 from qlearn.sequential import RunBlock
@@ -17,6 +18,7 @@ GPTQ_OPTIONS: dict[str, Any] = {
     "static_groups": False,
 }
 AWQ_OPTIONS: dict[str, Any] = {"clipping": True, "rounding": "rtn"}
+CODEBOOK_OPTIONS: dict[str, Any] = {"block_size": 64, "double_quant": False}
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Method:
     Attributes:
         run: quantizes a block; ``None`` where each layer is quantized by itself, without text.
         options: what it takes beside the scheme, with the defaults.
+        codebook: the levels that it rounds to; ``None`` where a scheme says which grid.
     """
 
     run: RunBlock | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    codebook: Codebook | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -41,6 +45,8 @@ METHODS = {
     "rtn": Method(),
     "gptq": Method(gptq_block, GPTQ_OPTIONS),
     "awq": Method(awq_block, AWQ_OPTIONS),
+    "nf4": Method(options=CODEBOOK_OPTIONS, codebook=NF4),
+    "fp4": Method(options=CODEBOOK_OPTIONS, codebook=FP4),
 }
 
 

@@ -9,7 +9,8 @@ from math import inf, log10
 import torch
 from torch import Tensor, nn
 
-from qlearn.layers import QuantizedLinear
+from qlearn.codebook import CodebookScheme
+from qlearn.layer_base import CodesLinear
 from qlearn.scheme import QuantScheme
 
 _COLUMNS = ("layers", "count", "shape", "bits/weight", "MB", "lowest SQNR (dB)", "largest error")
@@ -42,7 +43,7 @@ class LayerReport:
 
     @classmethod
     def of(
-        cls, name: str, layer: QuantizedLinear, signal: float, noise: float, max_error: float
+        cls, name: str, layer: CodesLinear, signal: float, noise: float, max_error: float
     ) -> LayerReport:
         """The report of ``layer`` from the energies of its weight and of its error."""
         ratio = inf if noise == 0 else 10 * log10(signal / noise) if signal else -inf
@@ -66,7 +67,7 @@ class QuantizationReport:
     """
 
     method: str
-    scheme: QuantScheme
+    scheme: QuantScheme | CodebookScheme
     seconds: float
     bits_per_weight: float
     model_bits_per_weight: float
@@ -126,7 +127,7 @@ class QuantizationReport:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def measure(name: str, weight: Tensor, layer: QuantizedLinear) -> LayerReport:
+def measure(name: str, weight: Tensor, layer: CodesLinear) -> LayerReport:
     """The error of a quantized layer, some rows at a time."""
     signal = noise = largest = 0.0
     for rows, approximation in layer.weight_chunks(torch.float32):
@@ -151,5 +152,5 @@ def model_bits(model: nn.Module) -> float:
     return 8 * stored_bytes(model) / weights
 
 
-def _quantized(model: nn.Module) -> list[QuantizedLinear]:
-    return [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+def _quantized(model: nn.Module) -> list[CodesLinear]:
+    return [module for module in model.modules() if isinstance(module, CodesLinear)]

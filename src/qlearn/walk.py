@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.blocks import device_of, find_blocks, input_vocabulary, is_linear, longest_row
-from qlearn.layers import QuantizedLinear
+from qlearn.layer_base import CodesLinear
 from qlearn.logits import body_of, check_tokens, run_body
 
 
@@ -97,7 +97,7 @@ def block_layers(block: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in block.named_modules()
-        if is_linear(module) or isinstance(module, QuantizedLinear)
+        if is_linear(module) or isinstance(module, CodesLinear)
     }
 
 
