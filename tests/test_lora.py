@@ -8,6 +8,8 @@ from tiny_models import llama
 from torch import nn
 
 from qlearn import QuantScheme, quantize_model
+from qlearn.codebook import NF4, CodebookScheme
+from qlearn.layer_codebook import CodebookLinear
 from qlearn.layers import QuantizedLinear
 from qlearn.lora import LoRALinear, add_lora, lora_layers, merge_lora, trainable_parameters
 
@@ -60,17 +62,20 @@ def test_gradients_against_finite_differences():
     assert torch.autograd.gradcheck(forward, (x, layer.lora_A, layer.lora_B))
 
 
-@pytest.mark.parametrize("kind", ["codes", "nf4"])
+@pytest.mark.parametrize("kind", ["codes", "codebook", "bitsandbytes"])
 def test_gradient_flows_through_a_quantized_base(kind):
     """As through an nn.Linear of the dequantized weight, written down in full."""
     torch.manual_seed(0)
-    if kind == "nf4":
+    if kind == "bitsandbytes":
         base = nf4_linear(64, 32)
         import bitsandbytes.functional as bnb
 
         weight = bnb.dequantize_4bit(base.weight.data, base.weight.quant_state)
     else:
-        base = QuantizedLinear.from_linear(nn.Linear(64, 32, bias=False), QuantScheme(4))
+        kinds = {"codes": (QuantizedLinear, QuantScheme(4))}
+        kinds["codebook"] = CodebookLinear, CodebookScheme(NF4, double_quant=True)
+        layer_class, scheme = kinds[kind]
+        base = layer_class.from_linear(nn.Linear(64, 32, bias=False), scheme)
         weight = base.dequantize()
     layer = adapted(base, rank=4, alpha=8)
     x = torch.randn(3, 64, requires_grad=True)

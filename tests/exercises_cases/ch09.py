@@ -19,7 +19,7 @@ def lora_merged(x, weight, a, b, alpha):
     return x @ (weight + alpha * (b @ a) / a.shape[0]).T
 
 
-def gradient_by_autograd(upstream, weight, a, b, alpha):
+def by_autograd(upstream, weight, a, b, alpha):
     x = torch.zeros(len(upstream), weight.shape[1], requires_grad=True)
     lora_merged(x, weight, a, b, alpha).backward(upstream)
     return x.grad
@@ -72,19 +72,19 @@ CASES = {
         ],
     },
     "ch09.gradient": {
-        "right": [gradient_by_autograd],
+        "right": [by_autograd],
         "wrong": [
             (
-                lambda g, w, a, b, alpha: gradient_by_autograd(g, 0 * w, a, b, alpha),
+                lambda g, w, a, b, alpha: by_autograd(g, 0 * w, a, b, alpha),
                 "adapter alone",
             ),
-            (lambda g, w, a, b, alpha: gradient_by_autograd(g, w, a, b, 0.0), "base alone"),
+            (lambda g, w, a, b, alpha: by_autograd(g, w, a, b, 0.0), "base alone"),
             (
-                lambda g, w, a, b, alpha: gradient_by_autograd(g, w, a, b, len(a)),
+                lambda g, w, a, b, alpha: by_autograd(g, w, a, b, len(a)),
                 "lacks the factor",
             ),
             (
-                lambda g, w, a, b, alpha: gradient_by_autograd(g, w, a, b, alpha * len(a)),
+                lambda g, w, a, b, alpha: by_autograd(g, w, a, b, alpha * len(a)),
                 "factor alpha; it is",
             ),
         ],
@@ -94,7 +94,7 @@ CASES = {
         "wrong": [
             (lambda base, adapters, bits: base * bits + 12 * adapters, "divide by 8"),
             (lambda base, adapters, bits: base * (bits / 8 + 8) + 12 * adapters, "frozen base"),
-            (lambda base, adapters, bits: base * bits / 8 + 10 * adapters, "Two bytes"),
+            (lambda base, adapters, bits: base * bits / 8 + 10 * adapters, "Two bytes are missing"),
             (lambda base, adapters, bits: base * bits / 8 + 8 * adapters, "two moments"),
         ],
     },

@@ -201,7 +201,7 @@ EXERCISES = [
             "AdamW keeps moments for what is trained, not for the frozen base.": (
                 lambda base, adapters, bits: base * bits / 8 + adapters * 4 + (base + adapters) * 8
             ),
-            "Two bytes a trained number are missing: the adapters and their gradients have 2 each.": (
+            "Two bytes are missing: an adapter has 2 a number, and so has its gradient.": (
                 lambda base, adapters, bits: base * bits / 8 + adapters * 10
             ),
             "AdamW keeps two moments of 4 bytes each; there is room for one here.": (
