@@ -96,7 +96,8 @@ def test_the_score_is_that_of_greedy_decoding():
     targets = torch.full((6, 13), IGNORED)
     targets[:, 8:] = written[:, 9:]
     data = Encoded(written[:, :-1], targets)
-    assert exact_match(model, data, batch_size=4) == pytest.approx(4 / 6)
+    assert exact_match(model.train(), data, batch_size=4) == pytest.approx(4 / 6)
+    assert model.training, "the mode is as it was"
 
 
 def test_training_is_seeded_and_learns():
@@ -149,6 +150,13 @@ def test_evaluation_leaves_an_nf4_base_trainable(folder):
     assert losses[-1] < losses[0] - 0.2
     assert layers["model.layers.0.self_attn.q_proj"].lora_A.grad is None  # zeroed after the step
     assert layers["model.layers.0.self_attn.q_proj"].lora_B.abs().max() > 0
+
+
+def test_a_gguf_file_is_refused(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ValueError, match=r"is a GGUF file.*save_pretrained"):
+        load_nf4(file)
 
 
 def test_what_keep_trainable_is_for(folder):

@@ -35,10 +35,15 @@ def load_nf4(name: str | os.PathLike[str] = DEFAULT) -> PreTrainedModel:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
-    folder = locate(name, MODEL_FILES).folder
+    source = locate(name, MODEL_FILES)
+    if source.gguf:
+        raise ValueError(
+            f"name={str(name)!r} is a GGUF file, which bitsandbytes does not round while it loads; "
+            "save it with load_model(name).save_pretrained(folder) and name that folder"
+        )
     with quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, quantization_config=config, dtype=torch.float32, use_safetensors=True
+            source.folder, quantization_config=config, dtype=torch.float32, use_safetensors=True
         )
     return keep_trainable(model)
 
@@ -62,7 +67,7 @@ def train(
 ) -> Iterator[float]:
     """AdamW on all parameters that want a gradient; gives each step's loss as the step is done.
 
-    The rate rises for a tenth of the steps and then falls to zero along a cosine. Batches are drawn
+    The model is put into training mode. The rate rises for a tenth of the steps and then falls to zero along a cosine. Batches are drawn
     with ``seed``.
 
     Raises:
@@ -89,6 +94,7 @@ def _steps(
     batch_size: int,
     seed: int,
 ) -> Iterator[float]:
+    model.train()
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps + 1, pct_start=0.1)

@@ -159,9 +159,10 @@ def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
     """The share of orders whose record, up to its end, is what the model would write by itself.
 
     One pass over the right record is enough: greedy decoding writes it exactly if each of its
-    tokens is the likeliest one after those before it.
+    tokens is the likeliest one after those before it. The model is in evaluation mode meanwhile.
     """
-    right = 0
+    right, training = 0, model.training
+    model.eval()
     with torch.no_grad():
         for start in range(0, len(data), batch_size):
             batch = data[start : start + batch_size]
@@ -169,4 +170,5 @@ def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
             hits = torch.ones_like(batch.targets, dtype=torch.bool)
             hits[batch.targets != IGNORED] = logits.argmax(-1) == targets
             right += int(hits.all(1).sum())
+    model.train(training)
     return right / len(data)
