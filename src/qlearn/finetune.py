@@ -67,8 +67,8 @@ def train(
 ) -> Iterator[float]:
     """AdamW on all parameters that want a gradient; gives each step's loss as the step is done.
 
-    The model is put into training mode. The rate rises for a tenth of the steps and then falls to zero along a cosine. Batches are drawn
-    with ``seed``.
+    The model is put into training mode. The rate rises for a tenth of the steps and then falls to
+    zero along a cosine. Batches are drawn with ``seed``.
 
     Raises:
         ValueError: for no steps, an empty batch, a rate that is not positive, or nothing to train.
