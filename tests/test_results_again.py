@@ -188,3 +188,29 @@ def test_errors_of_codebooks_on_normal_numbers(bench):
         assert again.keys() == row.keys()
         assert again["bits_per_weight"] == row["bits_per_weight"]
         assert again["mean_squared_error"] == pytest.approx(row["mean_squared_error"], rel=5e-3)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_qlora_learns_again(bench):
+    """Seed 0 once more; a few records may fall otherwise on another CPU, the beginning may not."""
+    pytest.importorskip("peft")
+    script = bench("qlora")
+    row = recorded("qlora", method="QLoRA", seed=0)
+    again = script.measure("QLoRA", 0)
+    assert again.keys() == row.keys() - {"peak_mb"}
+    for name in ("method", "seed", "adapter_parameters", "base_mb"):
+        assert again[name] == row[name]
+    assert again["loss_first"] == pytest.approx(row["loss_first"], rel=0.01)
+    assert again["exact_before"] == row["exact_before"] <= 0.1
+    assert again["exact_after"] == pytest.approx(row["exact_after"], abs=0.15)
+
+
+def test_qlora_was_measured_beside_lora():
+    rows = [row for row in results.load("qlora")["rows"] if "exact_before" in row]
+    assert {(row["method"], row["seed"]) for row in rows} == {
+        (method, seed) for method in ("LoRA", "QLoRA") for seed in (0, 1, 2)
+    }
+    for row in rows:
+        assert row["exact_before"] <= 0.1, "the base can't do it"
+        assert row["exact_after"] >= 0.7, "the tuned model can"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
-PACKAGES = ("torch", "transformers", "numpy", "safetensors", "gguf", "bitsandbytes")
+PACKAGES = ("torch", "transformers", "numpy", "safetensors", "gguf", "bitsandbytes", "peft")
 ORIGIN = ("command", "commit", "modified", "date", "cpu", "cores", "platform", "versions")
 
 
