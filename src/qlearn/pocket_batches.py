@@ -134,7 +134,9 @@ def _rows(
         length = len(question.text) + 1
         if len(tokens) + length > ROW:
             rest = ROW - len(tokens)
-            yield tokens + [0] * rest, positions + list(range(1, rest + 1)), weights + [0.0] * rest
+            start = positions[-1] + 1
+            positions += range(start, start + rest)
+            yield tokens + [0] * rest, positions, weights + [0.0] * rest
             tokens, positions, weights = [0], [0], [0.0]
         # The line's end before a question is its first token.
         elif len(tokens) > 1 and generator.random() >= GOES_ON:
