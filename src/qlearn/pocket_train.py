@@ -4,7 +4,7 @@ Four Llamas of one kind, from about 100,000 to 4,000,000 parameters. The same se
 torch give the same weights, bit for bit: one thread, a fixed number of steps, no clock.
 
 Matrices inside the blocks are trained by Muon (Jordan et al. 2024), the embedding and the norms by
-AdamW: in the same number of steps that learns far more here than AdamW alone.
+AdamW.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BATCH = 32  # rows of 64 characters a step
 SCALE_RATE = 0.05  # learning rate of learned scales, as a share of the rest's
-STEPS = 2000  # the same for each size: all see the same questions in the same order
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Recipe:
         hidden: width of the hidden states.
         blocks: how many transformer blocks.
         mlp: width inside the MLP.
+        steps: optimizer steps; the first batches are the same for each size.
         learning_rate: its largest value, for Muon and AdamW alike.
         bfloat16: matrix products in bfloat16, which saves time where they are large.
     """
@@ -49,15 +49,16 @@ class Recipe:
     hidden: int
     blocks: int
     mlp: int
+    steps: int
     learning_rate: float
     bfloat16: bool = False
 
 
 RECIPES = {
-    "pocket-100k": Recipe(64, 2, 160, 6e-3),
-    "pocket-400k": Recipe(96, 4, 256, 4e-3),
-    "pocket-1m": Recipe(160, 4, 416, 3e-3),
-    "pocket-4m": Recipe(256, 5, 704, 3e-3, bfloat16=True),
+    "pocket-100k": Recipe(64, 2, 160, 2000, 6e-3),
+    "pocket-400k": Recipe(96, 4, 256, 2000, 4e-3),
+    "pocket-1m": Recipe(160, 4, 416, 1400, 3e-3),
+    "pocket-4m": Recipe(256, 5, 704, 1200, 3e-3, bfloat16=True),
 }
 
 
@@ -183,13 +184,13 @@ def fit(
     model.eval()
 
 
-def train(name: str, folder: Path = POCKET_FOLDER, steps: int = STEPS) -> Path:
+def train(name: str, folder: Path = POCKET_FOLDER, steps: int | None = None) -> Path:
     """Train a pocket model and write it, with its tokenizer, to ``folder / name``.
 
     Args:
         name: a key of :data:`RECIPES`.
         folder: where the models lie.
-        steps: optimizer steps.
+        steps: optimizer steps; the recipe's by default.
 
     Raises:
         ValueError: for an unknown name.
@@ -205,7 +206,8 @@ def train(name: str, folder: Path = POCKET_FOLDER, steps: int = STEPS) -> Path:
         if step % 100 == 0:
             print(f"{name} {step} {loss:.3f} {time.monotonic() - begun:.0f} s", flush=True)
 
-    fit(model, steps, recipe.learning_rate, bfloat16=recipe.bfloat16, after=report)
+    count = recipe.steps if steps is None else steps
+    fit(model, count, recipe.learning_rate, bfloat16=recipe.bfloat16, after=report)
     return write(model, folder / name)
 
 
