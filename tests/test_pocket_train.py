@@ -56,7 +56,8 @@ def test_training_learns_and_other_seeds_differ():
     losses = []
     model = build(SMALL)
     assert all(
-        torch.equal(a, b) for a, b in zip(model.parameters(), build(SMALL).parameters(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(model.parameters(), build(SMALL).parameters(), strict=True)
     )
     fit(model, 40, 6e-3, warmup=5, after=lambda _, loss: losses.append(loss))
     assert len(losses) == 40
@@ -106,7 +107,9 @@ def test_the_tokenizer_is_the_alphabet():
 def test_greedy_generation_gives_the_answer():
     model, tokenizer = load_model("pocket-100k"), load_tokenizer("pocket-100k")
     ids = torch.tensor([encode("\nqzta<")])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+    )
     assert tokenizer.decode(out[0]) == "\nqzta<atzq\n"
 
 

@@ -98,9 +98,7 @@ def test_scale_gradient_is_a_true_derivative_where_there_is_one(seed, scheme, sh
     inside = (exact.round() + zero_point[..., None]) == kept
     near_a_step = ((exact - exact.floor() - 0.5).abs() < 1e-5).any(-1)
     expected = slope - (exact * inside).sum(-1)
-    assert torch.allclose(
-        scale.grad[~near_a_step], expected[~near_a_step], rtol=1e-4, atol=1e-4
-    )
+    assert torch.allclose(scale.grad[~near_a_step], expected[~near_a_step], rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_of_the_weight_is_that_of_a_smooth_grid():
