@@ -56,9 +56,9 @@ def load_model(
     """Load a causal language model in evaluation mode, on the CPU.
 
     Args:
-        name: "smollm2-135m", which is packaged, as are "pocket-100k", "pocket-400k", "pocket-1m"
-            and "pocket-4m"; a hub id such as "HuggingFaceTB/SmolLM2-135M"; a folder with
-            config.json and safetensors; or a GGUF file.
+        name: "smollm2-135m", which is packaged, as is the pocket family ("pocket-100k", ...); a
+            hub id such as "HuggingFaceTB/SmolLM2-135M"; a folder with config.json and
+            safetensors; or a GGUF file.
         dtype: of the parameters: float32, bfloat16, float16 or float64.
 
     Raises:
