@@ -42,7 +42,7 @@ PACKAGED = {
     )
 }
 # Trained for the course by qlearn.pocket_train; their files lie beside this one.
-POCKET = ("pocket-100k",)
+POCKET = ("pocket-100k", "pocket-400k", "pocket-1m", "pocket-4m")
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 CONVERSION = 1  # raise it when `convert` writes something else: older copies are then replaced
 CONVERTED_BYTES = 545_000_000
