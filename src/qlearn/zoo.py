@@ -21,7 +21,14 @@ from qlearn.zoo_files import (
     gguf_parameters,
     stored_parameters,
 )
-from qlearn.zoo_packaged import DEFAULT, PACKAGED, converted_folder, forget_gguf
+from qlearn.zoo_packaged import (
+    DEFAULT,
+    PACKAGED,
+    POCKET,
+    POCKET_FOLDER,
+    converted_folder,
+    forget_gguf,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,8 +57,9 @@ def load_model(
     """Load a causal language model in evaluation mode, on the CPU.
 
     Args:
-        name: "smollm2-135m", which is packaged; a hub id such as "HuggingFaceTB/SmolLM2-135M";
-            a folder with config.json and safetensors; or a GGUF file.
+        name: "smollm2-135m", which is packaged, as is the pocket family ("pocket-100k", ...); a
+            hub id such as "HuggingFaceTB/SmolLM2-135M"; a folder with config.json and
+            safetensors; or a GGUF file.
         dtype: of the parameters: float32, bfloat16, float16 or float64.
 
     Raises:
@@ -133,6 +141,8 @@ def locate(name: str | os.PathLike[str], files: list[str], itemsize: int = 0) ->
     text = str(name)
     if text in PACKAGED:
         return Source(converted_folder(text))
+    if text in POCKET:
+        return Source(POCKET_FOLDER / text)
     path = Path(text).expanduser()
     if path.is_dir():
         return _in_folder(path)
@@ -148,7 +158,7 @@ def locate(name: str | os.PathLike[str], files: list[str], itemsize: int = 0) ->
 
 
 def _choices() -> str:
-    known = ", ".join(repr(name) for name in PACKAGED)
+    known = ", ".join(repr(name) for name in (*PACKAGED, *POCKET))
     return (
         f"choose {known}, a hub id such as 'HuggingFaceTB/SmolLM2-135M', a folder with "
         "config.json and safetensors, or a .gguf file"

@@ -1,7 +1,7 @@
-"""The packaged model: from its GGUF file to float32 safetensors in the cache, once.
+"""The packaged models: the pocket family, and one that is converted once into the cache.
 
-The file holds four-bit codes. They are dequantized in a process of its own, and later loads map
-the result into memory: they take about a second and need no network.
+SmolLM2's GGUF file holds four-bit codes. They are dequantized in a process of its own, and later
+loads map the result into memory: they take about a second and need no network.
 """
 
 import json
@@ -41,6 +41,9 @@ PACKAGED = {
         ),
     )
 }
+# Trained for the course by qlearn.pocket_train; their files lie beside this one.
+POCKET = ("pocket-100k", "pocket-400k", "pocket-1m", "pocket-4m")
+POCKET_FOLDER = Path(__file__).parent / "pocket"
 CONVERSION = 1  # raise it when `convert` writes something else: older copies are then replaced
 CONVERTED_BYTES = 545_000_000
 CONVERSION_MEMORY = 1_300_000_000
