@@ -9,7 +9,6 @@ call lies above what the process held before it, the result included (Linux only
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from torch import Tensor
 from qlearn.codebook import FP4, NF4, Codebook, quantize_blockwise
 from qlearn.codebook_compiled import compiled_ranks
 from qlearn.codebook_nearest import _CHUNK
+from qlearn.housekeeping import free_memory
 from qlearn.results import save
 
 COMMAND = "python tests/benchmarks/blockwise.py"
@@ -95,7 +95,7 @@ def measure(weight: Tensor) -> list[dict[str, object]]:
 
 def peak_megabytes(call: Callable[[], object]) -> float:
     """How far one call lifts the process's memory, its result included, in MB."""
-    gc.collect()
+    free_memory()  # what earlier calls left must not hold the result
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     kept = call()
