@@ -1,9 +1,8 @@
-"""Prepare, train, convert: exactly what was trained, and what torchao makes of the same model."""
-
-import copy
+"""Prepare, train, convert: exactly what was trained."""
 
 import pytest
 import torch
+from tiny_train import logits, train_a_little
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -15,27 +14,7 @@ from qlearn.qat import lsq_factor, straight_through
 from qlearn.qat_model import FakeQuantizedLinear, convert_qat, prepare_qat
 from qlearn.scheme import QuantScheme
 
-TOKENS = torch.randint(128, (4, 24), generator=torch.Generator().manual_seed(2))
 SCHEMES = [QuantScheme(2), QuantScheme(3, False, 32), QuantScheme(4, True, 16)]
-
-
-def logits(model: nn.Module) -> torch.Tensor:
-    with torch.no_grad():
-        return model(TOKENS).logits
-
-
-def train_a_little(model: nn.Module, steps: int = 5) -> list[float]:
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    losses = []
-    for _ in range(steps):
-        loss = nn.functional.cross_entropy(
-            model(TOKENS).logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -145,31 +124,3 @@ def test_bad_input_changes_nothing(tiny_llama):
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.down_proj' holds 1 NaN"):
         convert_qat(tiny_llama)
     assert isinstance(tiny_llama.model.layers[0].mlp.down_proj, FakeQuantizedLinear)
-
-
-def test_torchao_prepares_and_converts_to_the_same_model(tiny_llama):
-    quant = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
-    from torchao.quantization.granularity import PerGroup
-    from torchao.quantization.qat import QATConfig
-
-    base = quant.IntxWeightOnlyConfig(
-        weight_dtype=torch.int4,
-        granularity=PerGroup(32),
-        mapping_type=quant.MappingType.SYMMETRIC,
-    )
-    inside = lambda module, name: isinstance(module, nn.Linear) and ".layers." in name  # noqa: E731
-    theirs = copy.deepcopy(tiny_llama)
-    weights = tiny_llama.state_dict()
-    # Half a step beyond the grid, the largest weight of a group may round either way; off the tie
-    # both tools must agree.
-    quant.quantize_(theirs, QATConfig(base, step="prepare"), filter_fn=inside)
-    ours = prepare_qat(tiny_llama, QuantScheme(4, True, 32))
-    assert weights.keys() == theirs.state_dict().keys()
-    largest = logits(theirs).abs().max()
-    assert (logits(ours) - logits(theirs)).abs().max() < 0.02 * largest
-    losses = train_a_little(ours), train_a_little(copy.deepcopy(theirs))
-    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
-    theirs.load_state_dict(ours.state_dict())
-    convert_qat(ours)
-    quant.quantize_(theirs, QATConfig(base, step="convert"), filter_fn=inside)
-    assert (logits(ours) - logits(theirs)).abs().max() < 0.02 * largest

@@ -1,0 +1,101 @@
+"""One model trained for quantization twice, by qlearn and by torchao: ``results/qat_torchao.json``.
+
+The smallest pocket model, symmetric grids in groups of 32, the same questions in the same order.
+``loss_apart`` is the largest difference of the two losses of a step as a share of the loss,
+``outputs_apart`` that of the logits before the first step. About a minute; needs torchao.
+
+    python tests/benchmarks/qat_torchao.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from qlearn import QuantScheme, load_model
+from qlearn.pocket_batches import pocket_tokens
+from qlearn.pocket_eval import accuracy_by_task
+from qlearn.pocket_train import fit
+from qlearn.qat_model import convert_qat, prepare_qat
+from qlearn.results import save
+from qlearn.zoo import quiet
+
+COMMAND = "python tests/benchmarks/qat_torchao.py"
+MODEL = "pocket-100k"
+GROUP = 32
+DTYPES = {4: torch.int4, 2: torch.int2}
+TRAINING: dict[str, Any] = {"steps": 60, "learning_rate": 3e-3, "seed": 1001, "warmup": 10}
+QUESTIONS = 500
+
+
+def inside(module: nn.Module, name: str) -> bool:
+    """Whether a layer lies in a transformer block."""
+    return isinstance(module, nn.Linear) and ".layers." in name
+
+
+def by_torchao(bits: int) -> tuple[nn.Module, Any]:
+    """A prepared model, and what converts it."""
+    with quiet():
+        from torchao.quantization import IntxWeightOnlyConfig, MappingType, quantize_
+        from torchao.quantization.granularity import PerGroup
+        from torchao.quantization.qat import QATConfig
+
+        base = IntxWeightOnlyConfig(
+            weight_dtype=DTYPES[bits],
+            granularity=PerGroup(GROUP),
+            mapping_type=MappingType.SYMMETRIC,
+        )
+        model = load_model(MODEL)
+        quantize_(model, QATConfig(base, step="prepare"), filter_fn=inside)
+    return model, lambda: quantize_(model, QATConfig(base, step="convert"), filter_fn=inside)
+
+
+def by_qlearn(bits: int) -> tuple[nn.Module, Any]:
+    """A prepared model, and what converts it."""
+    model = prepare_qat(load_model(MODEL), QuantScheme(bits, True, GROUP))
+    return model, lambda: convert_qat(model)
+
+
+def measure(bits: int) -> list[dict[str, Any]]:
+    """A row for each tool."""
+    tokens = pocket_tokens(16, "evaluation")
+    rows: list[dict[str, Any]] = []
+    outputs, losses = [], []
+    for tool, make in {"qlearn": by_qlearn, "torchao": by_torchao}.items():
+        model, convert = make(bits)
+        with torch.no_grad():
+            outputs.append(model(tokens).logits)
+        seen: list[float] = []
+        fit(model, **TRAINING, after=lambda _, loss, seen=seen: seen.append(loss))
+        convert()
+        scores = accuracy_by_task(model, count=QUESTIONS)
+        mean = sum(score.accuracy for score in scores.values()) / len(scores)
+        rows.append(
+            {
+                "bits": bits,
+                "tool": tool,
+                "loss_first": round(seen[0], 5),
+                "loss_last_ten": round(sum(seen[-10:]) / 10, 5),
+                "accuracy": round(mean, 4),
+            }
+        )
+        losses.append(seen)
+    apart = max(abs(a - b) / b for a, b in zip(*losses, strict=True))
+    far = (outputs[0] - outputs[1]).abs().max() / outputs[1].abs().max()
+    for row in rows:
+        row["outputs_apart"], row["loss_apart"] = round(float(far), 5), round(apart, 5)
+        print(row, flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure both widths."""
+    torch.set_num_threads(1)
+    rows = [row for bits in DTYPES for row in measure(bits)]
+    save("qat_torchao", rows, COMMAND, model=MODEL, group_size=GROUP, training=TRAINING)
+
+
+if __name__ == "__main__":
+    main()
