@@ -189,6 +189,16 @@ def test_scales_as_they_are_stored():
         assert torch.equal(as_stored(scale), scale)
 
 
+@given(st.floats(1e-4, 6e4))
+def test_scales_stored_from_below(value):
+    scale = torch.tensor([[value]])
+    found, nearest = as_stored(scale, down=True), as_stored(scale)
+    assert torch.equal(found, found.half().float())
+    assert found <= scale
+    assert torch.nextafter(found.half(), torch.tensor([[float("inf")]]).half()).float() > scale
+    assert torch.equal(found, nearest) == bool(nearest <= scale)
+
+
 def test_half_precision_and_float64():
     scheme = QuantScheme(4, group_size=4)
     for dtype in (torch.bfloat16, torch.float16, torch.float64):

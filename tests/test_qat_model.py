@@ -124,3 +124,15 @@ def test_bad_input_changes_nothing(tiny_llama):
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.down_proj' holds 1 NaN"):
         convert_qat(tiny_llama)
     assert isinstance(tiny_llama.model.layers[0].mlp.down_proj, FakeQuantizedLinear)
+
+
+def test_the_largest_weight_of_a_fitted_group_rounds_away_from_zero():
+    """On a full-range grid it lies half a step beyond the last code: no step may send it back."""
+    linear = nn.Linear(64, 256, bias=False)
+    for seed in range(3):
+        linear.weight.data = torch.randn(256, 64, generator=torch.Generator().manual_seed(seed))
+        codes = FakeQuantizedLinear(linear, QuantScheme(2, True, 32)).quantized().codes
+        groups, codes = (t.view(256, 2, 32) for t in (linear.weight.detach(), codes.float() - 2))
+        place = groups.abs().argmax(-1, keepdim=True)
+        largest, code = groups.gather(-1, place), codes.gather(-1, place)
+        assert torch.equal(code, torch.where(largest < 0, -2.0, 1.0))

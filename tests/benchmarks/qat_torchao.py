@@ -1,26 +1,28 @@
-"""One model trained for quantization twice, by qlearn and by torchao: ``results/qat_torchao.json``.
+"""One model trained for quantization by qlearn and by torchao: ``results/qat_torchao.json``.
 
 The smallest pocket model, symmetric grids in groups of 32, the same questions in the same order.
-On these grids the largest weight of a group lies half a step beyond the last code, and the two
-tools' floats send it to either side; nothing else differs (``tests/test_qat_torchao.py``).
-``loss_apart`` is the largest difference of the two losses of a step as a share of the loss,
-``outputs_apart`` that of the logits before the first step. About two minutes; needs torchao.
+On these grids the largest weight of a group lies half a step beyond the last code, and rounding
+errors of the scale send it to either side; nothing else differs (``tests/test_qat_torchao.py``).
+``loss_apart`` is the largest difference to torchao's loss of a step as a share of it,
+``outputs_apart`` that of the logits before the first step. About three minutes; needs torchao.
 
     python tests/benchmarks/qat_torchao.py
 """
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
 
-from qlearn import QuantScheme, load_model
+from qlearn import QuantScheme, choose_qparams, load_model
 from qlearn.pocket_batches import pocket_tokens
 from qlearn.pocket_eval import accuracy_by_task
 from qlearn.pocket_train import fit
-from qlearn.qat_model import convert_qat, prepare_qat
+from qlearn.qat import as_stored
+from qlearn.qat_model import FakeQuantizedLinear, convert_qat, prepare_qat
 from qlearn.results import save
 from qlearn.zoo import quiet
 
@@ -61,12 +63,33 @@ def by_qlearn(bits: int) -> tuple[nn.Module, Any]:
     return model, lambda: convert_qat(model)
 
 
+def by_qlearn_to_nearest(bits: int) -> tuple[nn.Module, Any]:
+    """As `by_qlearn`, but the fitted scales are rounded to the nearest float16, not down."""
+    model, convert = by_qlearn(bits)
+    for layer in model.modules():
+        if isinstance(layer, FakeQuantizedLinear):
+            layer.grid = MethodType(_nearest, layer)  # type: ignore[method-assign]
+    return model, convert
+
+
+def _nearest(layer: FakeQuantizedLinear) -> tuple[torch.Tensor, torch.Tensor]:
+    scale, zero_point = choose_qparams(layer.weight, layer.scheme)
+    return as_stored(scale), zero_point
+
+
+MAKE = {
+    "torchao": by_torchao,
+    "qlearn": by_qlearn,
+    "qlearn, scales to the nearest float16": by_qlearn_to_nearest,
+}
+
+
 def measure(bits: int, seed: int) -> list[dict[str, Any]]:
     """A row for each tool, from one seed."""
     tokens = pocket_tokens(16, "evaluation")
     rows: list[dict[str, Any]] = []
     outputs, losses = [], []
-    for tool, make in {"qlearn": by_qlearn, "torchao": by_torchao}.items():
+    for tool, make in MAKE.items():
         model, convert = make(bits)
         with torch.no_grad():
             outputs.append(model(tokens).logits)
@@ -86,11 +109,10 @@ def measure(bits: int, seed: int) -> list[dict[str, Any]]:
             }
         )
         losses.append(seen)
-    apart = max(abs(a - b) / b for a, b in zip(*losses, strict=True))
-    far = (outputs[0] - outputs[1]).abs().max() / outputs[1].abs().max()
-    for row in rows:
-        row["outputs_apart"], row["loss_apart"] = round(float(far), 5), round(apart, 5)
-        print(row, flush=True)
+        far = (outputs[-1] - outputs[0]).abs().max() / outputs[0].abs().max()
+        apart = max(abs(a - b) / b for a, b in zip(seen, losses[0], strict=True))
+        rows[-1] |= {"outputs_apart": round(float(far), 5), "loss_apart": round(apart, 5)}
+        print(rows[-1], flush=True)
     return rows
 
 
