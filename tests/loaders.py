@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-PACKAGES = {"compressed-tensors": ["compressed_tensors"]}  # all others: the two of GPTQModel
+# All formats that are not named here: the two of GPTQModel.
+PACKAGES = {"compressed-tensors": ["compressed_tensors"], "torchao": ["torchao"]}
 GPTQMODEL = ["gptqmodel", "optimum"]
 
 
@@ -13,7 +14,9 @@ def require(format):
     """Skip by name where the format's loader is missing; fail where all were to be there."""
     for package in PACKAGES.get(format, GPTQMODEL):
         if importlib.util.find_spec(package) is None:
-            words = f"{package} is missing; pip install -c constraints.txt gptqmodel optimum"
+            words = (
+                f"{package} is missing; pip install -c constraints.txt gptqmodel optimum torchao"
+            )
             if os.environ.get("QLEARN_LOADERS") == "required":
                 pytest.fail(words)
             pytest.skip(words)

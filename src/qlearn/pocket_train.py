@@ -57,8 +57,8 @@ class Recipe:
 RECIPES = {
     "pocket-100k": Recipe(64, 2, 160, 2000, 6e-3),
     "pocket-400k": Recipe(96, 4, 256, 2000, 4e-3),
-    "pocket-1m": Recipe(160, 4, 416, 1400, 3e-3),
-    "pocket-4m": Recipe(256, 5, 704, 1200, 3e-3, bfloat16=True),
+    "pocket-1m": Recipe(160, 4, 416, 2000, 3e-3),
+    "pocket-4m": Recipe(256, 5, 704, 2000, 3e-3, bfloat16=True),
 }
 
 

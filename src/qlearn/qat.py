@@ -149,17 +149,28 @@ class _Factor(torch.autograd.Function):
         return gradients[0] * ctx.factor, None
 
 
-def as_stored(scale: Tensor) -> Tensor:
+def as_stored(scale: Tensor, down: bool = False) -> Tensor:
     """Scales rounded to float16, as a quantized layer stores them; gradients pass straight through.
 
     Training on the scales that will be stored makes the converted model equal to the trained one.
     All are left as they are where one overflows float16 or is below its smallest normal number.
+
+    Args:
+        scale: positive, of any shape.
+        down: to the next float16 below instead of the nearest one. Where the grid is fitted to
+            the largest weight of a group so that it lies half a step beyond the last code
+            (symmetric, full range), this weight then always rounds away from zero; rounded to the
+            nearest, the scale would send it to either code, now here, now there, as it trains.
     """
     half = torch.finfo(torch.float16)
     low, high = torch.aminmax(scale.detach().abs())
     if not (half.smallest_normal <= float(low) and float(high) <= half.max):
         return scale
-    rounded = scale.detach().to(torch.float16).to(scale.dtype)
+    rounded = scale.detach().to(torch.float16)
+    if down:
+        below = torch.nextafter(rounded, torch.zeros_like(rounded))
+        rounded = torch.where(rounded.to(scale.dtype) > scale.detach(), below, rounded)
+    rounded = rounded.to(scale.dtype)
     return scale + (rounded - scale.detach())  # both steps are exact: the two lie close together
 
 

@@ -75,7 +75,7 @@ class FakeQuantizedLinear(nn.Linear):
         """Scale and zero-point ``[rows, groups]`` as they will be stored."""
         if self.scale is None or self.zero_point is None:
             scale, zero_point = choose_qparams(self.weight, self.scheme)
-            return as_stored(scale), zero_point
+            return as_stored(scale, down=self.scheme.symmetric), zero_point
         # A step of the optimizer may carry a small scale below 0, where its size still means one.
         factor = lsq_factor(tuple(self.weight.shape), self.scheme)
         return as_stored(with_gradient_factor(self.scale, factor).abs()), self.zero_point
