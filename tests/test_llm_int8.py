@@ -48,6 +48,14 @@ def test_llm_int8_equals_the_naive_sum(threshold):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Layers begin with the same weights, whatever ran before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        yield
+
+
 def library_layer(linear: nn.Linear, threshold: float) -> nn.Module:
     layer = bitsandbytes.nn.Linear8bitLt(
         linear.in_features,
@@ -64,9 +72,7 @@ def library_layer(linear: nn.Linear, threshold: float) -> nn.Module:
 @each_threshold
 @pytest.mark.parametrize("bias", [False, True])
 def test_llm_int8_equals_the_librarys_layer(dtype, threshold, bias):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        linear = nn.Linear(37, 24, bias).to(dtype)
+    linear = nn.Linear(37, 24, bias).to(dtype)
     x = inputs().to(dtype)
     codes, absmax = absmax_int8(linear.weight)
     with torch.no_grad():
