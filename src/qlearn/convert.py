@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from qlearn.blocks import set_module, weight_of
 from qlearn.convert_checks import check_calibration, check_layer, check_scheme, select_layers
 from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
+from qlearn.housekeeping import free_memory
 from qlearn.layers import QuantizedLinear
 from qlearn.methods import METHODS, options_of
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
@@ -122,6 +123,7 @@ def _round_layers(
     model: nn.Module, layers: dict[str, nn.Module], scheme: QuantScheme, progress: bool
 ) -> list[LayerReport]:
     """Round each layer to nearest; ``layers`` is used up."""
+    free_memory()  # what earlier layers left on the heap is not to stand beside the new ones
     reports = []
     done: dict[nn.Module, QuantizedLinear] = {}  # a layer that stands in two places stays one
     bar = tqdm(total=len(layers), desc=f"rtn {scheme}", unit="layer", disable=not progress)
