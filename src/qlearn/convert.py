@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from qlearn.blocks import set_module, weight_of
 from qlearn.convert_checks import check_calibration, check_layer, select_layers
 from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
+from qlearn.housekeeping import free_memory
 from qlearn.layer_base import CodesLinear
 from qlearn.methods import METHODS, options_of
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
@@ -135,6 +136,7 @@ def _round_layers(
     progress: bool,
 ) -> list[LayerReport]:
     """Round each layer by itself; ``layers`` is used up."""
+    free_memory()  # what earlier layers left on the heap is not to stand beside the new ones
     reports = []
     done: dict[nn.Module, CodesLinear] = {}  # a layer that stands in two places stays one
     bar = tqdm(total=len(layers), desc=title, unit="layer", disable=not progress)

@@ -13,7 +13,6 @@ import torch
 
 from qlearn.fetch import check_disk
 from qlearn.fetch_errors import hub_failure
-from qlearn.housekeeping import free_memory
 from qlearn.zoo_files import (
     check_config,
     check_memory,
@@ -77,7 +76,6 @@ def load_model(
         check_memory(name, dtype.itemsize * stored_parameters(source.folder))
     from transformers import AutoModelForCausalLM
 
-    free_memory()  # from here on what is computed with the model is given back once it is freed
     try:
         with quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
