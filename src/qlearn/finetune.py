@@ -45,7 +45,19 @@ def load_nf4(name: str | os.PathLike[str] = DEFAULT) -> PreTrainedModel:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.folder, quantization_config=config, dtype=torch.float32, use_safetensors=True
         )
-    return keep_trainable(model)
+    return keep_trainable(let_go_of_file(model))
+
+
+def let_go_of_file(model: Any) -> Any:
+    """Copy what stayed in floats out of the file that it was loaded from; returns ``model``.
+
+    Weights are read through a memory map, and one tensor that still lies in it keeps the whole
+    file in memory, the float weights that were rounded included.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
+    return model
 
 
 def keep_trainable(model: Any) -> Any:

@@ -170,9 +170,11 @@ def merge_lora(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: for a model without adapters, or a base that can't be dequantized.
     """
-    for name, layer in lora_layers(model).items():
+    layers = lora_layers(model)
+    for name in list(layers):
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layer.merged_linear())
+        # Taken out of the dict, so that the old base is gone before the next sum is made.
+        setattr(model.get_submodule(parent), child, layers.pop(name).merged_linear())
     return model
 
 
