@@ -99,6 +99,7 @@ def quantize_model(
             )
         run = describe(model, method, scheme, settings, list(layers), calibration)
         kept = Progress(resume, run)
+    free_memory()  # from here on what each layer or block frees is given back, not kept
     with torch.no_grad():
         if run_block is None or calibration is None:
             reports = _round_layers(model, layers, scheme, progress)
@@ -123,7 +124,6 @@ def _round_layers(
     model: nn.Module, layers: dict[str, nn.Module], scheme: QuantScheme, progress: bool
 ) -> list[LayerReport]:
     """Round each layer to nearest; ``layers`` is used up."""
-    free_memory()  # what earlier layers left on the heap is not to stand beside the new ones
     reports = []
     done: dict[nn.Module, QuantizedLinear] = {}  # a layer that stands in two places stays one
     bar = tqdm(total=len(layers), desc=f"rtn {scheme}", unit="layer", disable=not progress)
