@@ -105,6 +105,7 @@ def quantize_model(
             )
         run = describe(model, method, grid, settings, list(layers), calibration)
         kept = Progress(resume, run)
+    free_memory()  # from here on what each layer or block frees is given back, not kept
     with torch.no_grad():
         if run_block is None or calibration is None:
             make, title = METHODS[method].layer, f"{method} {grid}"
@@ -136,7 +137,6 @@ def _round_layers(
     progress: bool,
 ) -> list[LayerReport]:
     """Round each layer by itself; ``layers`` is used up."""
-    free_memory()  # what earlier layers left on the heap is not to stand beside the new ones
     reports = []
     done: dict[nn.Module, CodesLinear] = {}  # a layer that stands in two places stays one
     bar = tqdm(total=len(layers), desc=title, unit="layer", disable=not progress)

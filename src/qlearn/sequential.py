@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qlearn.blocks import block_linears, find_blocks, is_linear, set_module
-from qlearn.housekeeping import free_memory
 from qlearn.layer_base import CodesLinear
 from qlearn.logits import evaluating
 from qlearn.report import LayerReport
@@ -74,7 +73,6 @@ def quantize_blocks(
         ValueError: as :class:`qlearn.walk.Walk` and the method.
         OSError: for finished blocks that can't be written or read.
     """
-    free_memory()  # from here on what each block frees is given back, not kept
     prefix = find_blocks(model)[0]
     homes: dict[int, list[str]] = {}  # a layer that stands in two places stays one
     for name, layer in block_linears(model).items():
