@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny_models import llama
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from qlearn.finetune import keep_trainable, load_nf4, train
@@ -20,6 +21,7 @@ from qlearn.finetune_task import (
     draw_orders,
     encode,
     exact_match,
+    exact_match_and_loss,
 )
 
 
@@ -98,6 +100,10 @@ def test_the_score_is_that_of_greedy_decoding():
     data = Encoded(written[:, :-1], targets)
     assert exact_match(model.train(), data, batch_size=4) == pytest.approx(4 / 6)
     assert model.training, "the mode is as it was"
+    score, loss = exact_match_and_loss(model, data, batch_size=4)
+    assert score == pytest.approx(4 / 6)
+    whole = F.cross_entropy(model(data.tokens).logits.flatten(0, 1), targets.flatten())
+    assert loss == pytest.approx(whole.item(), rel=1e-5), "padding counts for nothing"
 
 
 def test_training_is_seeded_and_learns():

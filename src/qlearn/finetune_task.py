@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 if TYPE_CHECKING:
@@ -161,7 +162,14 @@ def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
     One pass over the right record is enough: greedy decoding writes it exactly if each of its
     tokens is the likeliest one after those before it. The model is in evaluation mode meanwhile.
     """
-    right, training = 0, model.training
+    return exact_match_and_loss(model, data, batch_size)[0]
+
+
+def exact_match_and_loss(
+    model: nn.Module, data: Encoded, batch_size: int = 16
+) -> tuple[float, float]:
+    """:func:`exact_match`, and the mean cross-entropy of the records' tokens in nats."""
+    right, loss, training = 0, 0.0, model.training
     model.eval()
     with torch.no_grad():
         for start in range(0, len(data), batch_size):
@@ -170,5 +178,6 @@ def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
             hits = torch.ones_like(batch.targets, dtype=torch.bool)
             hits[batch.targets != IGNORED] = logits.argmax(-1) == targets
             right += int(hits.all(1).sum())
+            loss += float(F.cross_entropy(logits, targets, reduction="sum"))
     model.train(training)
-    return right / len(data)
+    return right / len(data), loss / int((data.targets != IGNORED).sum())
