@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_models import SharedLayer
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -118,17 +119,7 @@ def test_layers_left_out_and_half_precision(tiny_llama, method):
 
 
 def test_a_layer_that_stands_twice_stays_one():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding = nn.Embedding(128, 32)
-            shared = nn.Linear(32, 32)
-            self.layers = nn.ModuleList([nn.Sequential(shared), nn.Sequential(shared)])
-
-        def forward(self, ids):
-            return self.layers[1](self.layers[0](self.embedding(ids)))
-
-    model = Model()
+    model = SharedLayer()
     report = quantize_model(model, "gptq", G32, TOKENS, progress=False)
     assert len(report.layers) == 1
     assert model.layers[0][0] is model.layers[1][0]

@@ -6,7 +6,7 @@ import logging
 import bitsandbytes
 import pytest
 import torch
-from tiny_models import llama
+from tiny_models import SharedLayer, llama
 from torch import nn
 
 from qlearn.blocks import block_linears
@@ -97,18 +97,8 @@ def test_smoothing_helps_fixed_grids():
 
 
 def test_a_layer_that_stands_twice_stays_one():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding = nn.Embedding(128, 32)
-            shared = nn.Linear(32, 32)
-            self.layers = nn.ModuleList([nn.Sequential(shared), nn.Sequential(shared)])
-
-        def forward(self, ids):
-            return self.layers[1](self.layers[0](self.embedding(ids)))
-
     for options in ({}, {"activations": "static"}):
-        model = Model()
+        model = SharedLayer()
         quantize_model(model, "int8", calibration=TOKENS, progress=False, **options)
         assert isinstance(model.layers[0][0], Int8Linear)
         assert model.layers[0][0] is model.layers[1][0]

@@ -1,6 +1,7 @@
 """Models small enough for a fast test, of seeded random weights."""
 
 import torch
+from torch import nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 
@@ -35,3 +36,18 @@ def gemma2(**options) -> Gemma2ForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Gemma2ForCausalLM(config).eval()
+
+
+class SharedLayer(nn.Module):
+    """A model in two of whose places the same linear layer stands."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embedding = nn.Embedding(128, 32)
+            shared = nn.Linear(32, 32)
+        self.layers = nn.ModuleList([nn.Sequential(shared), nn.Sequential(shared)])
+
+    def forward(self, ids):
+        return self.layers[1](self.layers[0](self.embedding(ids)))

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import torch
+from _editorials import Editorials
 from torch import Tensor, nn
 
-from qlearn import load_model, load_tokenizer, load_tokens, quantize_model
+from qlearn import quantize_model
 from qlearn.convert import copy_for_quantization
-from qlearn.evaluate import Remembered, compare, remember
+from qlearn.evaluate import Remembered, compare
 from qlearn.int8_linear import Int8Linear
 from qlearn.outliers import outlier_columns
-from qlearn.results import save
 
 DEFAULTS: dict[str, Any] = {
     "activations": "token",
@@ -115,24 +114,11 @@ class Columns:
 
 def main() -> None:
     """Measure the original and every run."""
-    torch.set_num_threads(2)
-    model, tokenizer = load_model("smollm2-135m"), load_tokenizer("smollm2-135m")
-    tokens = load_tokens(tokenizer, corpus="editorials", split="evaluation")
-    calibration = load_tokens(tokenizer, "editorials", "calibration", sequences=CALIBRATION_ROWS)
-    reference = remember(model, tokens)
+    text = Editorials(CALIBRATION_ROWS)
     rows: list[dict[str, Any]] = []
     for run in (None, *RUNS):
-        rows.append(measure(model, reference, tokens, calibration, run))
-        print(rows[-1], flush=True)
-        save(
-            "int8",
-            rows,
-            command=COMMAND,
-            corpus="editorials",
-            split="evaluation",
-            rows_of_512=len(tokens),
-            calibration_rows=len(calibration),
-        )
+        rows.append(measure(text.model, text.reference, text.tokens, text.calibration, run))
+        text.save("int8", rows, COMMAND)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _editorials import Editorials
 from _environments import python_with
 from safetensors.torch import save_file
 from torch import Tensor
 
-from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
-from qlearn.evaluate import Remembered, compare, remember
-from qlearn.results import load, save
+from qlearn import QuantScheme
+from qlearn.evaluate import Remembered, compare
+from qlearn.results import load
 from qlearn.zoo_packaged import converted_folder
 
 FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
@@ -100,31 +101,19 @@ def measure(
 
 def main() -> None:
     """Measure every run."""
-    torch.set_num_threads(2)
     pythons = {
         "qlearn": Path(sys.executable),
         "gptqmodel": Path(sys.executable),
         "llmcompressor": python_with("llmcompressor", "llmcompressor==0.14.0.1"),
     }
-    model, tokenizer = load_model("smollm2-135m"), load_tokenizer("smollm2-135m")
-    calibration = load_tokens(tokenizer, corpus="editorials", split="calibration")
-    tokens = load_tokens(tokenizer, corpus="editorials", split="evaluation")
-    reference = remember(model, tokens)
+    text = Editorials()
     wanted = sys.argv[1:] or list(dict.fromkeys(method for _, method, _ in RUNS))
     runs = [run for run in RUNS if run[1] in wanted]
     rows = [row for row in load("libraries")["rows"] if row["method"] not in wanted]
     for tool, method, scheme in runs:
-        rows.append(measure(pythons[tool], tool, method, scheme, calibration, reference, tokens))
-        print(rows[-1], flush=True)
-        save(
-            "libraries",
-            rows,
-            command=COMMAND,
-            corpus="editorials",
-            split="evaluation",
-            rows_of_512=len(tokens),
-            calibration_rows=len(calibration),
-        )
+        source = text.calibration, text.reference, text.tokens
+        rows.append(measure(pythons[tool], tool, method, scheme, *source))
+        text.save("libraries", rows, COMMAND)
 
 
 if __name__ == "__main__":
