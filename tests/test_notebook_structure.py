@@ -73,6 +73,14 @@ def output(made, tag=None):
     return change
 
 
+def made(text):
+    def change(notebook):
+        notebook.cells[7].source = text
+        notebook.cells[7].outputs = []
+
+    return change
+
+
 def place(text):
     for index, cell in enumerate(chapter().cells):
         if text in cell.source:
@@ -103,6 +111,8 @@ def place(text):
         (output(new_output("stream", text="<a at 0x7f00aa11bb22>")), "an address of this machine"),
         (output(new_output("display_data", {"application/vnd.plotly.v1+json": {}})), "bare plotly"),
         (output(new_output("stream", text="fine"), "other"), f"without the tag {IGNORED}"),
+        (made("Explorer(draw, {})\nassert True"), "makes an explorer that isn't shown"),
+        (made("show(chart, 'words')\nprint(1)"), "makes an explorer that isn't shown"),
     ],
 )
 def test_each_fault_is_told(change, words, tmp_path):

@@ -1,5 +1,6 @@
 """The shape that every chapter has, checked: sections, exercises, outputs, size."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,21 @@ def _has(cell: Any, mime: str) -> bool:
     return any(mime in output.get("data", {}) for output in cell.get("outputs", []))
 
 
+def _makes_explorer(source: str) -> bool:
+    """Whether a statement of the cell is a call of `Explorer` or `show`, its value not kept."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # a magic, which makes none
+        return False
+    return any(
+        isinstance(one, ast.Expr)
+        and isinstance(one.value, ast.Call)
+        and isinstance(one.value.func, ast.Name)
+        and one.value.func.id in ("Explorer", "show")
+        for one in statements
+    )
+
+
 def check_exercises(notebook: Any, number: int) -> Iterator[str]:
     """Check that each exercise is a heading, a cell that ends in check(...), and a solution."""
     cells = notebook.cells
@@ -154,6 +170,8 @@ def check_outputs(notebook: Any) -> Iterator[str]:
                 found = pattern.search(text)
                 if found:
                     yield f"{place} shows {what} of this machine: {found[0]}"
+        if _makes_explorer(cell.source) and not _has(cell, EXPLORER):
+            yield f"{place} makes an explorer that isn't shown: let it be the cell's last expression"
         if _has(cell, EXPLORER) and IGNORED not in cell.metadata.get("tags", []):
             yield f"{place} shows an explorer without the tag {IGNORED}"
     if stale:
