@@ -181,7 +181,9 @@ def heatmap(
         "hovertemplate": "row %{y}, column %{x}: %{z}<extra></extra>",
     }
     if sequential:
-        trace["colorscale"] = [[0, "rgba(192,0,168,0)"], [1, PALETTE["magenta"]]]
+        # Words in the tiles take the page's text colour: the darkest tile must not swallow them.
+        end = PALETTE["magenta"] if cell_text is None else "rgba(192,0,168,0.55)"
+        trace["colorscale"] = [[0, "rgba(192,0,168,0)"], [1, end]]
     if isinstance(cell_text, str) or cell_text is True:
         trace["texttemplate"] = f"%{{z:{cell_text}}}" if isinstance(cell_text, str) else "%{z}"
     elif cell_text is not None:

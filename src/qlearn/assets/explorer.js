@@ -62,6 +62,8 @@
   const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
   const axis = (trace, key) => (trace[`${key}axis`] ?? key).replace(/^./, "$&axis");
   const copy = (trace) => Object.fromEntries(Object.entries(trace).map(([key, part]) => [key, Array.isArray(part) ? part : structuredClone(part)]));
+  // Words on a scale that begins at the page's own colour are written in the page's ink.
+  const inked = (trace, color) => ({ ...copy(trace), ...(trace.type === "heatmap" && trace.colorscale && { textfont: { ...trace.textfont, color } }) });
   const moves = { scatter: ["x", "y"], bar: ["x", "y", "base"], heatmap: ["z"] };
   // Where only numbers of such traces differ, on axes that stand still, plotly moves them alone: a third of
   // the time of Plotly.react, or less. Gives {updates, traces, images}, or null where more has changed.
@@ -132,7 +134,7 @@
       if (alone) keep(plot);
       // plotly writes into what it is given: hand it copies, but the arrays as they are.
       const done = !alone
-        ? Plotly.react(plot, data.map(copy), { ...structuredClone(layout), template: look, height: bundle.height, autosize: true }, config)
+        ? Plotly.react(plot, data.map((trace) => inked(trace, look.layout.font.color)), { ...structuredClone(layout), template: look, height: bundle.height, autosize: true }, config)
         : traces.length && Plotly.animate(plot, [{ data: updates, traces }], { mode: "immediate", frame: now, transition: now });
       images?.forEach((image) => paint(...image));
       plot.setAttribute("aria-label", text);
