@@ -171,7 +171,7 @@ def check_outputs(notebook: Any) -> Iterator[str]:
                 if found:
                     yield f"{place} shows {what} of this machine: {found[0]}"
         if _makes_explorer(cell.source) and not _has(cell, EXPLORER):
-            yield f"{place} makes an explorer that isn't shown: let it be the cell's last expression"
+            yield f"{place} makes an explorer that isn't shown: it must be the last expression"
         if _has(cell, EXPLORER) and IGNORED not in cell.metadata.get("tags", []):
             yield f"{place} shows an explorer without the tag {IGNORED}"
     if stale:
