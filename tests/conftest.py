@@ -32,3 +32,14 @@ def tiny_llama():
     from tiny_models import llama
 
     return llama(max_position_embeddings=512, tie_word_embeddings=True)
+
+
+@pytest.fixture
+def one_thread():
+    """One thread for a test: sums in one order, so that a run repeats exactly."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -16,14 +16,6 @@ from qlearn.zoo_packaged import POCKET, POCKET_FOLDER
 SMALL = Recipe(32, 2, 64, 3, 6e-3)
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_the_recipes_are_those_that_are_packaged():
     assert set(POCKET) <= set(RECIPES)
     assert sorted(path.name for path in POCKET_FOLDER.iterdir()) == sorted(POCKET)

@@ -4,7 +4,6 @@ import importlib
 from pathlib import Path
 
 import pytest
-import torch
 
 from qlearn import load_model, results
 from qlearn.pocket_tasks import TASKS
@@ -17,14 +16,6 @@ def bench(monkeypatch):
     """`bench(name)` imports a script of `tests/benchmarks`."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
-
-
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def recorded(**wanted):

@@ -6,6 +6,7 @@ exists whole. A subclass says how its codes become floats, and which bytes hold 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ _CHUNK = 1 << 17  # weights dequantized at a time: their floats stay in the CPU'
 _PRODUCT_CHUNK = 1 << 20  # weights multiplied at a time: 4 MB of float32
 
 
-class CodesLinear(nn.Module):
+class CodesLinear(nn.Module, ABC):
     """``y = x W'^T + b`` where a subclass makes ``W'`` out of what it stores.
 
     A subclass registers a buffer ``codes``, sets ``scheme``, and has :meth:`_dequantize_into` and
@@ -50,14 +51,14 @@ class CodesLinear(nn.Module):
         else:
             self.bias = nn.Parameter(bias.detach(), requires_grad=False)
 
+    @abstractmethod
     def _dequantize_into(self, out: Tensor, rows: slice) -> None:
         """Write the floats of some rows to ``out`` ``[rows, in_features]``, of any float dtype."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def nbytes(self) -> int:
         """Bytes that hold the weight."""
-        raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
         """``input`` ``[..., in_features]`` to ``[..., out_features]``, in the input's dtype.
