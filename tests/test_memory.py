@@ -129,10 +129,8 @@ BUILDS = {
 
 def most_bytes(model, tokens):
     """The most that a pass holds at a time beside the weights, by torch's own account."""
-    with (
-        torch.inference_mode(),
-        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as p,
-    ):
+    cpu = [ProfilerActivity.CPU]
+    with torch.inference_mode(), profile(activities=cpu, profile_memory=True) as run:
         output = model(tokens, use_cache=True, logits_to_keep=1)
         output.logits[:, -1].to(copy=True, dtype=torch.float32)  # as generate() does
     events = [e for e in run.profiler.kineto_results.events() if e.name() == "[memory]"]

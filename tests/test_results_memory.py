@@ -74,6 +74,7 @@ def test_predictions_are_what_the_package_says_now(bench):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_bytes_of_the_model_and_of_its_cache(bench):
     script = bench("memory")
     made = script.prepared(script.MODEL, "INT4")

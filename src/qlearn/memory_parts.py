@@ -46,12 +46,13 @@ def activation_pieces(sizes: Architecture, bits: int, batch: int) -> list[tuple[
 
     In a block, a token, there are four vectors of the width ``hidden`` (the embeddings, which
     transformers keeps to the end, the block's input, the residual stream and its normed copy) and
-    those of the MLP, of attention or of a norm, whichever are more. The MLP: gate, up and their product (3
-    ``mlp``), one more where gate and up are one layer, 2 without a gate, 4 where the activation is
-    computed in steps; in a mixture for each expert that the router picks. Attention, of the fused
-    kind that keeps no table of scores: queries, keys and values, rotated, and the output. A norm of
-    16-bit numbers computes in float32 (4 ``hidden``). After the blocks: the hidden states, and each
-    sequence's logits for its last token, once as computed and once in float32.
+    those of the MLP, of attention or of a norm, whichever are more. The MLP: gate, up and their
+    product (3 ``mlp``), one more where gate and up are one layer, 2 without a gate, 4 where the
+    activation is computed in steps; in a mixture for each expert that the router picks. Attention,
+    of the fused kind that keeps no table of scores: queries, keys and values, rotated, and the
+    output. A norm of 16-bit numbers computes in float32 (4 ``hidden``). After the blocks: the
+    hidden states, and each sequence's logits for its last token, once as computed and once in
+    float32.
     """
     width = bits // 8
     attention = 2 * sizes.query_width + 2 * sizes.kv_width
