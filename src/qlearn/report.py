@@ -78,8 +78,8 @@ class QuantizationReport:
     def _title(self) -> str:
         return (
             f"{self.method} {self.scheme}: {len(self.layers)} layers in {self.seconds:.1f} s, "
-            f"{self.bits_per_weight:.3f} bits a weight; "
-            f"whole model {self.model_bits_per_weight:.3f} bits a weight, {_megabytes(self.bytes, 1)} MB"
+            f"{self.bits_per_weight:.3f} bits a weight; whole model "
+            f"{self.model_bits_per_weight:.3f} bits a weight, {_megabytes(self.bytes, 1)} MB"
         )
 
     def _rows(self) -> list[tuple[str, ...]]:
