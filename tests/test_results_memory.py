@@ -43,7 +43,8 @@ def test_every_prediction_keeps_its_bound(bench):
     content = results.load("memory")
     rows = content["rows"]
     found = {(row["precision"], row["what"]) for row in rows}
-    assert found == {(p, what) for p in script.PRECISIONS for what in (*BOUNDS, "decode")}
+    wanted = {(p, what) for p in script.PRECISIONS for what in (*BOUNDS, "decode")}
+    assert found == wanted | {(p, "decode_kernels") for p in script.SCHEMES}
     assert len(rows) == len(found)
     assert within(rows) == []
     for row in rows:
@@ -113,9 +114,17 @@ def test_the_measurement_itself(bench, small, monkeypatch, precision):
     width = 2 if precision == "BF16" else 4
     by_hand = 2 * 2 * 32 * width * script.TOKENS * script.BATCH
     assert cache["measured"] == cache["predicted"] == by_hand
-    speed = script.decode(made, small, precision, 1e9)
+    speed = script.decode(made, small, precision, 1e9, script.widths(small, precision))
     assert speed["predicted"] > 0 < speed["measured"]
     assert {row["precision"] for row in (footprint, cache, speed)} == {precision}
+
+
+def test_kernels_read_their_codes_and_their_grid(bench, small):
+    script = bench("memory")
+    made = script.prepared(small, "INT4")
+    assert script.use_kernels(made) == {}
+    # 4 bits of code, and two bfloat16 numbers a group of 64.
+    assert script.kernel_widths(made) == {"bits_per_weight": 4.5}
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """Predicted memory and speed of smollm2-135m beside what is measured: ``results/memory.json``.
 
-Four precisions: float32, bfloat16, INT8 (weights and inputs, one scale an output) and INT4 (round
-to nearest, groups of 64); the last two keep embedding and norms in float32. Of each: the bytes that
-the model holds, those of its KV cache, the growth of a process that loads it (median of five fresh
-processes), and the speed of decoding beside what the measured bandwidth would allow. About 5
-minutes on two cores that do nothing else.
+Four precisions: float32, bfloat16, INT8 (one scale an output) and INT4 (groups of 64), the last two
+rounded to nearest, with embedding and norms in float32. Of each: the bytes that the model holds,
+those of its KV cache, the growth of a process that loads it (median of five fresh processes), and
+the speed of decoding beside what the measured bandwidth would allow. Of INT8 and INT4 also the
+speed by torch's kernels (:mod:`qlearn.kernel_linear`), all else then in bfloat16. About 5 minutes
+on two cores that do nothing else.
 
     python tests/benchmarks/memory.py
 """
@@ -29,6 +30,7 @@ from qlearn import QuantScheme, estimate_memory, load_model, quantize_model
 from qlearn.architectures import get_architecture
 from qlearn.housekeeping import free_memory
 from qlearn.int8_linear import SCHEME as INT8
+from qlearn.kernel_linear import KernelLinear, use_kernels
 from qlearn.memory import decode_speed_bound, scheme_bits
 from qlearn.results import save
 
@@ -36,7 +38,6 @@ MODEL = "smollm2-135m"
 COMMAND = "python tests/benchmarks/memory.py"
 PRECISIONS = ("FP32", "BF16", "INT8", "INT4")
 SCHEMES = {"INT8": INT8, "INT4": QuantScheme(4, False, 64)}
-METHODS = {"INT8": "int8", "INT4": "rtn"}
 PROCESSES, THREADS = 5, 2
 BATCH, TOKENS = 2, 256  # of the KV cache
 PROMPT, STEPS = 32, 48  # of decoding
@@ -49,7 +50,7 @@ def prepared(model: str, precision: str) -> Any:
     made = load_model(model, torch.bfloat16 if precision == "BF16" else torch.float32)
     if precision in SCHEMES:
         scheme = SCHEMES[precision]
-        quantize_model(made, METHODS[precision], scheme, progress=False)
+        quantize_model(made, "rtn", scheme, progress=False)
         # Weights are mapped from the file, which stays resident as long as one of them is: copies
         # let it go.
         for parameter in made.parameters():
@@ -159,7 +160,9 @@ def bandwidth() -> float:
 
 
 @torch.inference_mode()
-def decode(made: Any, model: str, precision: str, speed: float) -> dict[str, Any]:
+def decode(
+    made: Any, model: str, precision: str, speed: float, told: dict[str, Any], what: str = "decode"
+) -> dict[str, Any]:
     """Tokens a second of batch 1, the median step; the bound is that of the mean context."""
     from transformers import DynamicCache
 
@@ -172,9 +175,16 @@ def decode(made: Any, model: str, precision: str, speed: float) -> dict[str, Any
         token = made(token, past_key_values=cache).logits.argmax(-1)
         seconds.append(time.perf_counter() - start)
     context = PROMPT + STEPS // 2
-    bound = decode_speed_bound(_sizes(model), speed, context=context, **widths(model, precision))
+    bound = decode_speed_bound(_sizes(model), speed, context=context, **told)
     measured = 1 / statistics.median(seconds)
-    return row(precision, "decode", round(bound, 2), round(measured, 2), "tokens/s")
+    return row(precision, what, round(bound, 2), round(measured, 2), "tokens/s")
+
+
+def kernel_widths(made: nn.Module) -> dict[str, Any]:
+    """What the bound is told of a model whose layers are kernels: their bits, all else in 16."""
+    layers = [layer for layer in made.modules() if isinstance(layer, KernelLinear)]
+    weights = sum(layer.in_features * layer.out_features for layer in layers)
+    return {"bits_per_weight": 8 * sum(layer.nbytes for layer in layers) / weights}
 
 
 def _sizes(model: str) -> Any:
@@ -194,7 +204,11 @@ def _tokens(made: Any, batch: int, count: int) -> Tensor:
 def measure(model: str, precision: str, speed: float) -> list[dict[str, Any]]:
     """All rows of one precision."""
     made = prepared(model, precision)
-    rows = [*held(made, model, precision), decode(made, model, precision, speed)]
+    rows = held(made, model, precision)
+    rows.append(decode(made, model, precision, speed, widths(model, precision)))
+    if precision in SCHEMES:
+        use_kernels(made)
+        rows.append(decode(made, model, precision, speed, kernel_widths(made), "decode_kernels"))
     del made
     free_memory()
     return [*rows, grown(model, precision)]
@@ -207,8 +221,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for precision in PRECISIONS:
         rows += measure(MODEL, precision, speed)
-        for one in rows[-4:]:
-            print(one, flush=True)
+        for one in rows:
+            if one["precision"] == precision:
+                print(one, flush=True)
     save(
         "memory",
         rows,
