@@ -9,9 +9,11 @@ look at twelve significant digits.
 """
 
 import math
+from decimal import ROUND_HALF_UP, Context
 from typing import Any
 
 Parts = dict[str, Any]
+_TWELVE_DIGITS = Context(prec=12, rounding=ROUND_HALF_UP)  # as JavaScript's toPrecision
 
 
 class Ratio(float):
@@ -109,7 +111,7 @@ def _nests(node: Any) -> bool:
 
 
 def _clean(value: float) -> float:
-    return float(f"{value:.12g}")
+    return float(_TWELVE_DIGITS.create_decimal(value))
 
 
 def _work(parts: Parts) -> Any:
