@@ -194,7 +194,7 @@ def largest_context(
 
 
 def _most(room: Fraction | int, line: Fraction) -> int | None:
-    """The most tokens at ``line`` bytes each; ``None`` where they cost nothing and there is room."""
+    """The most tokens at ``line`` bytes each; ``None``: any number."""
     if room < 0:
         return 0
     return floor(Fraction(room) / line) if line else None

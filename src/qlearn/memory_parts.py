@@ -8,6 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, isfinite
 from numbers import Real
+from typing import Any
 
 from qlearn.architecture_sizes import Architecture
 
@@ -56,19 +57,19 @@ def activation_pieces(sizes: Architecture, bits: int, batch: int) -> list[tuple[
     return [(block, 0), (width * sizes.hidden, batch * sizes.vocab * (width + 4))]
 
 
-def check_bits(name: str, bits: object) -> Fraction:
+def check_bits(name: str, bits: Any) -> Fraction:
     """Bits of a number as an exact fraction.
 
     Raises:
         ValueError: not a number above 0 and up to 64.
     """
     ordinary = isinstance(bits, Real) and not isinstance(bits, bool)
-    if not ordinary or not isfinite(float(bits)) or not 0 < float(bits) <= WIDEST:  # type: ignore[arg-type]
+    if not ordinary or not isfinite(float(bits)) or not 0 < float(bits) <= WIDEST:
         raise ValueError(
             f"{name}={bits!r} is no number of bits; give one above 0 and up to {WIDEST}, "
             "scales and zero points included, such as 4.5"
         )
-    return Fraction(str(float(bits)))  # type: ignore[arg-type] # 4.156 as it is written
+    return Fraction(str(float(bits)))  # 4.156 as it is written
 
 
 def check_whole_bytes(name: str, bits: Fraction) -> int:
@@ -93,16 +94,16 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def check_positive(name: str, value: object, unit: str) -> Fraction:
+def check_positive(name: str, value: Any, unit: str) -> Fraction:
     """A finite number above 0.
 
     Raises:
         ValueError: anything else.
     """
     ordinary = isinstance(value, Real) and not isinstance(value, bool)
-    if not ordinary or not isfinite(float(value)) or float(value) <= 0:  # type: ignore[arg-type]
+    if not ordinary or not isfinite(float(value)) or float(value) <= 0:
         raise ValueError(f"{name}={value!r} must be a number of {unit} above 0")
-    return Fraction(value)  # type: ignore[arg-type]
+    return Fraction(value)
 
 
 def check_phase(phase: object) -> None:
