@@ -130,7 +130,7 @@ def test_less_is_less():
 @pytest.mark.parametrize(
     ("arguments", "options", "part"),
     [
-        (("LLaMA 8B", "LoRA"), {}, "model='LLaMA 8B'.*LLaMA 7B"),
+        (("LLaMA 8B", "LoRA"), {}, "model='LLaMA 8B'.*llama-7b"),
         (("LLaMA 7B", "lora"), {}, "method='lora'.*'LoRA'"),
         (("LLaMA 7B", "LoRA"), {"rank": 0}, "rank=0"),
         (("LLaMA 7B", "LoRA"), {"rank": 1.5}, r"rank=1\.5"),

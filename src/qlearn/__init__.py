@@ -32,6 +32,7 @@ _HOME = {
     "kl_divergence": "evaluate",
     "top1_agreement": "evaluate",
     "compare": "evaluate",
+    "estimate_memory": "memory",
     "Explorer": "explorer",
     "check": "checks",
 }
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from qlearn.export_load import load_quantized as load_quantized
     from qlearn.layer_codebook import CodebookLinear as CodebookLinear
     from qlearn.layers import QuantizedLinear as QuantizedLinear
+    from qlearn.memory import estimate_memory as estimate_memory
     from qlearn.scheme import QuantScheme as QuantScheme
     from qlearn.zoo import load_model as load_model
     from qlearn.zoo import load_tokenizer as load_tokenizer

@@ -6,71 +6,29 @@ first and shrinks the next two; QLoRA shrinks the first as well.
 
 Sources: QLoRA (arXiv 2305.14314) for the 4-bit base and paged optimizers; Korthikanti et al. 2022
 (arXiv 2205.05198) for how activations are counted, and Chen et al. 2016 (arXiv 1604.06174) for
-recomputing them; sizes of LLaMA (arXiv 2302.13971) and Llama 2 (arXiv 2307.09288) from the
-configurations published with their weights.
+recomputing them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from qlearn.architectures import Architecture, get_architecture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # code, 8-bit absmax a block of 64, its float32 scale
 METHODS = ("full, 32 bit", "full, mixed", "LoRA", "QLoRA")
 ADAM = 8  # bytes a trained parameter: two float32 moments
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The sizes of a Llama-like decoder with untied embeddings and no biases."""
-
-    name: str
-    layers: int
-    hidden: int
-    mlp: int
-    heads: int
-    kv_heads: int
-    vocab: int = 32_000
-
-    @property
-    def kv(self) -> int:
-        """Width of all keys, or of all values."""
-        return self.hidden // self.heads * self.kv_heads
-
-    @property
-    def linear(self) -> tuple[tuple[int, int], ...]:
-        """``(in_features, out_features)`` of the seven linear layers of one transformer block."""
-        hidden, mlp = self.hidden, self.mlp
-        attention = (hidden, hidden), (hidden, self.kv), (hidden, self.kv), (hidden, hidden)
-        return (*attention, (hidden, mlp), (hidden, mlp), (mlp, hidden))
-
-    @property
-    def linear_parameters(self) -> int:
-        """Weights in all blocks' linear layers: what is quantized, and what adapters stand on."""
-        return self.layers * sum(a * b for a, b in self.linear)
-
-    @property
-    def other_parameters(self) -> int:
-        """Embedding, output head and the norms."""
-        return 2 * self.vocab * self.hidden + (2 * self.layers + 1) * self.hidden
-
-    @property
-    def parameters(self) -> int:
-        """All of them."""
-        return self.linear_parameters + self.other_parameters
-
-    def adapter_parameters(self, rank: int) -> int:
-        """Of LoRA on every linear layer of every block: ``rank * (in + out)`` each."""
-        return self.layers * rank * sum(a + b for a, b in self.linear)
-
-
+# Those that the papers fine-tune, by the papers' names.
 ARCHITECTURES = {
-    one.name: one
-    for one in (
-        Architecture("LLaMA 7B", 32, 4096, 11_008, 32, 32),
-        Architecture("LLaMA 13B", 40, 5120, 13_824, 40, 40),
-        Architecture("LLaMA 33B", 60, 6656, 17_920, 52, 52),
-        Architecture("LLaMA 65B", 80, 8192, 22_016, 64, 64),
-        Architecture("Llama 2 70B", 80, 8192, 28_672, 64, 8),
+    one.title: replace(one, name=one.title)
+    for one in map(
+        get_architecture, ("llama-7b", "llama-13b", "llama-33b", "llama-65b", "llama-2-70b")
     )
 }
 
@@ -100,7 +58,7 @@ class FinetuneMemory:
 
 
 def finetune_memory(
-    model: str | Architecture,
+    model: str | Architecture | PreTrainedConfig,
     method: str,
     *,
     rank: int = 64,
@@ -111,7 +69,8 @@ def finetune_memory(
     """Count the bytes of one training step with AdamW.
 
     Args:
-        model: a name in ``ARCHITECTURES``, or sizes of your own.
+        model: as :func:`qlearn.architectures.get_architecture` takes it: a name such as
+            ``"LLaMA 65B"``, sizes of your own, or a transformers configuration.
         method: ``"full, 32 bit"`` (everything in float32), ``"full, mixed"`` (weights and gradients
             in 16 bit, moments in float32), ``"LoRA"`` (16-bit base; adapters and their gradients in
             16 bit, moments in float32) or ``"QLoRA"`` (the same over a base of NF4 with double
@@ -128,7 +87,7 @@ def finetune_memory(
     >>> round(finetune_memory("LLaMA 65B", "QLoRA").weights / 1e9, 1)
     34.5
     """
-    sizes = _architecture(model)
+    sizes = get_architecture(model)
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not known; choose {', '.join(map(repr, METHODS))}")
     for name, value in (("rank", rank), ("tokens", tokens)):
@@ -151,31 +110,25 @@ def finetune_memory(
 
 
 def activation_bytes(
-    model: str | Architecture, tokens: int, width: int = 2, checkpointing: bool = True
+    model: str | Architecture | PreTrainedConfig,
+    tokens: int,
+    width: int = 2,
+    checkpointing: bool = True,
 ) -> int:
     """What the forward pass keeps for the backward one.
 
     A block keeps, a token: the inputs and outputs of both norms, queries, the attention's output
-    (6 ``hidden`` in all), keys and values, and four vectors of the MLP's width: gate, up, the
-    activation of gate, and its product with up. Attention is the fused kind, which keeps no table
-    of scores. With checkpointing only the input of each block is kept, and one block's vectors
+    (6 ``hidden`` in all, where queries are as wide as that), keys and values, and four vectors of
+    the MLP's width: gate, up, the activation of gate, and its product with up; without a gate two,
+    and in a mixture for each expert that the router picks. Attention is the fused kind, which keeps
+    no table of scores. With checkpointing only the input of each block is kept, and one block's vectors
     exist at a time. Logits come on top once in ``width`` and once in float32, for the loss.
 
     Args:
         width: bytes a number.
     """
-    sizes = _architecture(model)
-    block = 6 * sizes.hidden + 2 * sizes.kv + 4 * sizes.mlp
+    sizes = get_architecture(model)
+    mlp = (4 if sizes.gated else 2) * max(1, sizes.experts_per_token) * sizes.mlp
+    block = 4 * sizes.hidden + 2 * sizes.query_width + 2 * sizes.kv_width + mlp
     kept = sizes.layers * sizes.hidden + block if checkpointing else sizes.layers * block
     return tokens * (width * (kept + sizes.hidden) + (width + 4) * sizes.vocab)
-
-
-def _architecture(model: str | Architecture) -> Architecture:
-    if isinstance(model, Architecture):
-        return model
-    if model not in ARCHITECTURES:
-        raise ValueError(
-            f"model={model!r} is not known; choose {', '.join(map(repr, ARCHITECTURES))}, "
-            "or pass an Architecture"
-        )
-    return ARCHITECTURES[model]
