@@ -136,7 +136,7 @@ def seventy_on_one_card(results: Results, limits: Limits = claims_thresholds) ->
 
 def smaller_cards(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     """Claim 24."""
-    return _fits({"llama-2-13b": "rtx-3060-12gb", "llama-2-7b": "m1-16gb"}, limits)
+    return _fits({"llama-2-13b": "rtx-3060", "llama-2-7b": "m1-16"}, limits)
 
 
 def seventy_fine_tuned(results: Results, limits: Limits = claims_thresholds) -> Verdict:
@@ -153,8 +153,8 @@ def seventy_fine_tuned(results: Results, limits: Limits = claims_thresholds) -> 
 
 def cpu_alone(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     """Claim 38."""
-    cards = [device for device in DEVICES.values() if device.kind == "gpu" and device.consumer]
-    laptops = [device for device in DEVICES.values() if device.kind == "cpu"]
+    cards = [device for device in DEVICES.values() if device.kind == "consumer GPU"]
+    laptops = [device for name, device in DEVICES.items() if name.startswith("laptop")]
     ratios = {
         f"{card.name} over {laptop.name}": card.bandwidth / laptop.bandwidth
         for card in cards
