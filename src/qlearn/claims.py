@@ -28,6 +28,7 @@ from qlearn.claims_common import Limits, Results, Verdict
 from qlearn.claims_html import ClaimsTable
 from qlearn.claims_links import LINKS, Link
 from qlearn.claims_stated import CLAIMS, Claim
+from qlearn.evidence import all_evidence
 from qlearn.quality import quality_table
 
 __all__ = ["CLAIMS", "RULES", "Checked", "Verdict", "check_claims", "claims_table", "load_results"]
@@ -111,6 +112,8 @@ def load_results(names: Iterable[str] | None = None) -> dict[str, Any]:
     for name in sorted(wanted):
         if name == "quality":
             found[name] = {"rows": [asdict(row) for row in quality_table()]}
+        elif name == "evidence":
+            found[name] = {"rows": all_evidence()}
         elif name != "published":
             found[name] = results.load(name)
     return found

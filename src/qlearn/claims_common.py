@@ -85,7 +85,7 @@ def limits_with(**changes: float) -> SimpleNamespace:
     return SimpleNamespace(**{**known, **changes})
 
 
-def rows(results: Results, name: str, **match: Any) -> list[Row]:
+def rows(results: Results, name: str, /, **match: Any) -> list[Row]:
     """Rows of one results file whose entries are as asked for.
 
     Raises:
@@ -103,7 +103,7 @@ def rows(results: Results, name: str, **match: Any) -> list[Row]:
     return found
 
 
-def value(results: Results, name: str, key: str, **match: Any) -> Any:
+def value(results: Results, name: str, key: str, /, **match: Any) -> Any:
     """One entry of the first row that is as asked for."""
     return rows(results, name, **match)[0][key]
 

@@ -71,7 +71,7 @@ def site_anchor(heading: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
 
 
-_PLACES = {
+_PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     "04_post_training_quantization": {
         "INT8: almost for free": (7,),
         "A real task: the sentiment of movie reviews": (37,),

@@ -164,7 +164,7 @@ def how_long(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     figure = f"135M on a CPU: {min(here) / 60:.1f} to {max(here) / 60:.0f} min; " + ", ".join(
         f"{row['model']} {_duration(row['seconds'])}" for row in paper
     )
-    if all(inside.values()) and limits.SHORTEST <= min(here) and max(here) <= limits.LONGEST:
+    if all(inside.values()) and min(here) >= limits.SHORTEST and max(here) <= limits.LONGEST:
         return Verdict(HOLDS, figure, sources=("gptq",))
     long = [name for name, good in inside.items() if good]
     if long:

@@ -27,7 +27,8 @@ class Claim:
         text: the claim, in our words.
         kind: ``"measured"`` here, ``"computed"`` from sizes, or from a primary ``"source"``.
         rule: what gives which verdict.
-        needs: results files that the rule reads; ``"quality"`` is the quality table.
+        needs: results files that the rule reads; ``"quality"`` is the quality table, ``"evidence"``
+            all losses that recommendations rest on.
     """
 
     number: int
@@ -127,7 +128,7 @@ _ROWS = (
       "wrong.")),
     (24, "13B in INT4 runs on 12 GB, 7B on an M1 of 16 GB", "computed", (),
      "Holds if both fit in FITS_SHARE at CONTEXT; holds when at SHORT_CONTEXT; else wrong."),
-    (25, "When to take FP16, INT8 and INT4", "computed", ("batching", "quality"),
+    (25, "When to take FP16, INT8 and INT4", "computed", ("batching", "evidence"),
      ("Share of models, devices and uses in which the article's rules and the course's choose "
       "the same. Holds from AGREE on, holds when from AGREE_PARTLY on, else wrong.")),
     (26, "INT4 for maximum throughput", "measured", ("batching",),
@@ -143,7 +144,7 @@ _ROWS = (
     (29, "Larger models quantize better", "measured", ("quality",),
      ("Loss on solved tasks of the smallest pocket model less that of the largest. Holds if "
       "GAIN or more at 4, 3 and 2 bits; holds when at some; wrong at none.")),
-    (30, "70B in INT4 beats 13B in FP16", "measured", ("choosing",),
+    (30, "70B in INT4 beats 13B in FP16", "measured", ("quality",),
      ("Pairs of pocket models, the larger at 4 bits in EQUAL_MEMORY of the smaller's 16-bit "
       "bytes. Holds if the larger is ahead on all tasks together in all pairs; holds when in "
       "some.")),

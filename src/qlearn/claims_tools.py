@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from math import ceil, hypot
+from math import ceil
 
 from qlearn import claims_thresholds
 from qlearn.claims_common import (
@@ -38,7 +38,9 @@ def the_snippet(results: Results, limits: Limits = claims_thresholds) -> Verdict
         + f"); today's {'loads' if today['loads'] else 'fails'}"
     )
     return judge(
-        figure, [row["loads"] for row in calls.values()], f"it is asked for by {' or '.join(loaded)}"
+        figure,
+        [row["loads"] for row in calls.values()],
+        f"it is asked for by {' or '.join(loaded)}",
     )
 
 
@@ -60,15 +62,14 @@ def go_to_tool(results: Results, limits: Limits = claims_thresholds) -> Verdict:
 
 
 def own_benchmark(results: Results, limits: Limits = claims_thresholds) -> Verdict:
-    """Claim 18."""
-    full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4"))
-    gap = full["accuracy"] - codes["accuracy"]
-    error = hypot(full["stderr"], codes["stderr"])
+    """Claim 18: the same questions to both, so their difference has an error of its own."""
+    full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4 RTN"))
+    gap, error = codes["difference"], codes["difference_standard_error"]
     figure = (
-        f"{percent(full['accuracy'])} in FP32, {percent(codes['accuracy'])} in INT4, standard "
-        f"error of the difference {percent(error)}"
+        f"{percent(full['accuracy'])} in FP32, {percent(codes['accuracy'])} in INT4: "
+        f"{100 * gap:+.1f} points, standard error {100 * error:.1f}, {codes['questions']} questions"
     )
-    if abs(gap) > limits.STANDARD_ERRORS * error:
+    if gap and abs(gap) >= limits.STANDARD_ERRORS * error:
         return Verdict(HOLDS, figure)
     if gap:
         more = ceil((limits.STANDARD_ERRORS * error / gap) ** 2)
@@ -100,7 +101,8 @@ def easiest_start(results: Results, limits: Limits = claims_thresholds) -> Verdi
         for name, row in starts.items()
         if name != BITSANDBYTES and row["runs"]
     }
-    figure = f"{ours['statements']} statements, {ours['seconds']:.0f} s; " + ", ".join(
+    state = f"in {ours['seconds']:.0f} s" if ours["runs"] else "but does not run"
+    figure = f"{ours['statements']} statements {state}; " + ", ".join(
         f"{name} {count}" for name, count in others.items()
     )
     if not ours["runs"]:
@@ -138,9 +140,7 @@ def not_reversible(results: Results, limits: Limits = claims_thresholds) -> Verd
 
 def _package(results: Results, limits: Limits, name: str, more: str) -> Verdict:
     row = rows(results, "tools", what="package", name=name)[0]
-    age = (
-        date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])
-    ).days / YEAR
+    age = (date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])).days / YEAR
     works = row["installs"] and row["imports"]
     state = "installs" if row["installs"] else "does not install"
     figure = f"{name} {row['version']} of {row['released'][:4]}, {age:.1f} years old, {state}{more}"
