@@ -118,9 +118,10 @@ def pre_quantized(results: Results, limits: Limits = claims_thresholds) -> Verdi
     loads = rows(results, "tools", what="load")
     good = [row["loads"] and _much_faster(row, limits) for row in loads]
     loaded = [row for row in loads if row["loads"]]
-    figure = f"{len(loaded)} of {len(loads)} formats load with transformers alone" + (
-        f", in {max(row['seconds'] for row in loaded):.1f} s at the most; quantizing took "
-        f"{max(row['quantize_seconds'] for row in loads):.0f} s"
+    slowest = max((row["seconds"] for row in loaded), default=0.0)
+    figure = (
+        f"{len(loaded)} of {len(loads)} formats load with transformers alone, in {slowest:.1f} s "
+        f"at the most; quantizing took {max(row['quantize_seconds'] for row in loads):.0f} s"
     )
     names = [row["format"] for row, fine in zip(loads, good, strict=True) if fine]
     return judge(figure, good, f"the format is {' or '.join(names)}, or its package is installed")

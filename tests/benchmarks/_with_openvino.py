@@ -19,6 +19,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 PROMPT, TOKENS, ROUNDS = 8, 16, 5
 MODES = {"INT8": (nncf.CompressWeightsMode.INT8_ASYM, None),
@@ -34,8 +35,12 @@ class Step(nn.Module):
 
     def forward(self, token: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
         """Logits, then keys and values of each layer."""
-        pairs = [(cache[i], cache[i + 1]) for i in range(0, len(cache), 2)]
-        past = DynamicCache(ddp_cache_data=pairs)
+        past = DynamicCache()
+        for keys, values in zip(cache[::2], cache[1::2], strict=True):
+            layer = DynamicLayer()  # filled by hand: its own way starts from an empty tensor
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values
+            past.layers.append(layer)
         logits = self.model(token, past_key_values=past, use_cache=True).logits
         return logits, *(part for layer in past.layers for part in (layer.keys, layer.values))
 

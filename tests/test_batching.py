@@ -1,0 +1,135 @@
+"""The batching benchmark: its kernels against the dequantized product, its rows by name."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from qlearn import QuantScheme, load_model, quantize, results
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+RECORDED = results.FOLDER / "batching.json"
+PRECISIONS = {"layer": ["FP32", "BF16", "INT8", "INT4", "qlearn INT4"]}
+PRECISIONS["model"] = PRECISIONS["layer"][:4]
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """`bench(name)` imports a script of `tests/benchmarks`."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture
+def quick(bench, monkeypatch):
+    """The benchmark with one round."""
+    script = bench("batching")
+    monkeypatch.setattr(script, "SECONDS", 0.0)
+    monkeypatch.setattr(script, "LEAST_ROUNDS", 1)
+    monkeypatch.setattr(script, "CACHED", 8)
+    return script
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(192, 576), (576, 1536), (16, 64), (64, 160)])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_kernel_multiplies_by_the_dequantized_weight(bench, bits, shape, dtype):
+    kernels = bench("_kernels")
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    layer = kernels.make(weight, bits, dtype)
+    quantized = quantize(weight, kernels.EIGHT if bits == 8 else kernels.four(shape[1]))
+    # The unit vectors show the weight itself, and the leading dimensions come back.
+    shown = layer(torch.eye(shape[1], dtype=dtype)[None])[0].float().T
+    exact = quantized.dequantize()
+    assert shown.shape == exact.shape
+    # Scale, shift and result are rounded to the dtype; none is larger than the weights' range.
+    assert (shown - exact).abs().max() <= 4 * torch.finfo(dtype).eps * 2 * exact.abs().max()
+
+
+def test_a_wrong_kernel_is_found(bench):
+    kernels = bench("_kernels")
+    weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(3))
+    quantized = quantize(weight, kernels.FOUR)
+    layer = kernels.Int4Linear(quantized, torch.float32)
+    kernels.check_product(layer, quantized.dequantize(), torch.float32)
+    other = nn.Linear(64, 32, bias=False)
+    with pytest.raises(ValueError, match="off by"):
+        kernels.check_product(other, quantized.dequantize(), torch.float32)
+    layer.pairs[0, 5, 1] += layer.pairs[0, 5, 0]  # one row's zero-point is off by one
+    with pytest.raises(ValueError, match="off by"):
+        kernels.check_product(layer, quantized.dequantize(), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scheme"),
+    [
+        ((24, 64), QuantScheme(4, False, 64)),
+        ((32, 64), QuantScheme(4, False, 16)),
+        ((32, 64), QuantScheme(3, False, 64)),
+        ((32, 64), QuantScheme(4, False, None)),
+    ],
+)
+def test_what_the_kernel_does_not_take(bench, shape, scheme):
+    with pytest.raises(ValueError, match="the kernel takes 4 bits"):
+        bench("_kernels").Int4Linear(quantize(torch.randn(shape), scheme), torch.float32)
+    with pytest.raises(ValueError, match="the kernel takes INT8"):
+        bench("_kernels").Int8Linear(quantize(torch.randn(shape), scheme), torch.float32)
+
+
+def test_the_layer_is_measured_in_every_precision(quick):
+    rows = quick.measure("layer", 3, quick.layer_contenders(64, 3))
+    assert [row["precision"] for row in rows] == PRECISIONS["layer"]
+    assert rows[0]["times_float32"] == 1
+    for row in rows:
+        assert row["tokens_per_second"] == max(row["ways"].values()) == row["ways"][row["way"]]
+    assert "_weight_int8pack_mm" in rows[2]["ways"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_small_model_decodes_in_every_precision(quick):
+    contenders = quick.decode_contenders(quick.load_variants("pocket-100k"), 2)
+    rows = quick.measure("model", 2, contenders)
+    assert [row["precision"] for row in rows] == PRECISIONS["model"]
+    logits = {name: ways["decode"]().float() for name, ways in contenders.items()}
+    again = contenders["INT4"]["decode"]().float()
+    assert torch.equal(again, logits["INT4"]), "the cache is left as it was"
+    for precision, bits in (("FP32", 0), ("BF16", 0), ("INT8", 8), ("INT4", 4)):
+        exact = quick.decode_contenders({"same": dequantized(bits)}, 2)["same"]["decode"]()
+        off = (logits[precision] - exact).norm() / exact.norm()
+        assert off < (1e-6 if precision == "FP32" else 0.05), precision
+    plain = logits["FP32"]
+    assert (logits["INT4"] - plain).norm() > 0.2 * plain.norm(), "another model, not the same"
+
+
+def dequantized(bits):
+    """pocket-100k in float32, its blocks' weights as the kernels' codes mean them."""
+    model = load_model("pocket-100k")
+    for layer in model.model.layers.modules():
+        if isinstance(layer, nn.Linear) and bits:
+            wide = layer.in_features % 64 == 0
+            four = QuantScheme(4, False, 64 if wide else 32)
+            scheme = four if bits == 4 else QuantScheme(8, True, None, "restricted")
+            layer.weight.data = quantize(layer.weight.detach(), scheme).dequantize()
+    return model
+
+
+def test_the_model_has_no_float_layer_left(bench):
+    model = load_model("pocket-100k")
+    inside = [m for m in model.model.layers.modules() if isinstance(m, nn.Linear)]
+    assert bench("_kernels").swap_linears(model, 4, torch.bfloat16) == len(inside)
+    assert not [m for m in model.model.layers.modules() if isinstance(m, nn.Linear)]
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="results/batching.json is not measured yet")
+def test_the_recorded_rows_are_those_of_the_script(bench):
+    script, file = bench("batching"), results.load("batching")
+    wanted = [("layer", p, t) for t in script.TOKENS for p in PRECISIONS["layer"]]
+    wanted += [("model", p, t) for t in script.BATCHES for p in PRECISIONS["model"]]
+    rows = {(row["what"], row["precision"], row["tokens"]): row for row in file["rows"]}
+    assert list(rows) == wanted
+    for (what, _, tokens), row in rows.items():
+        full = rows[what, "FP32", tokens]["tokens_per_second"]
+        ratio = row["tokens_per_second"] / full
+        assert row["times_float32"] == pytest.approx(ratio, rel=0.01, abs=0.002)
