@@ -2,7 +2,7 @@
 
 Links lead from an output of a notebook, which Jupyter reads as HTML: there a neighbour is
 ``06_gptq.ipynb`` and a heading's anchor its words with hyphens. On the site the same place is
-``06_gptq.html`` and the anchor in lower case; :mod:`book.ext.site_access` puts it in place.
+``06_gptq.html`` and the anchor in lower case; the site's build puts that address in place.
 """
 
 from __future__ import annotations

@@ -37,14 +37,20 @@ import numpy as np
 import openvino as ov
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+class Logits(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+    def forward(self, tokens):
+        return self.model(tokens, use_cache=False).logits
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-model = AutoModelForCausalLM.from_pretrained(FOLDER, use_cache=False, return_dict=False)
+model = Logits(AutoModelForCausalLM.from_pretrained(FOLDER)).eval()
 model = ov.convert_model(model, example_input=torch.ones(1, 8, dtype=torch.int64))
 model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=64)
 run = ov.compile_model(model, "CPU")
 tokens = tokenizer("The capital of France is")["input_ids"]
 for _ in range(8):
-    tokens.append(int(np.argmax(run([np.array([tokens])])[0][0, -1])))
+    tokens.append(int(np.argmax(run(np.array([tokens]))[0][0, -1])))
 print(tokenizer.decode(tokens))
 """
 
