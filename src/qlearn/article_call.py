@@ -53,7 +53,8 @@ def article_folders() -> Iterator[tuple[Path, Path]]:
     with tempfile.TemporaryDirectory() as home:
         model = load_model(MODEL)
         full, codes = Path(home, "float"), Path(home, "gptq")
-        model.save_pretrained(full)
+        with quiet():
+            model.save_pretrained(full)
         rounded = copy_for_quantization(model)
         quantize_model(rounded, "rtn", SCHEME, progress=False)
         save_quantized(rounded, codes, format="gptq")

@@ -119,7 +119,7 @@ def gptq_or_awq(results: Results, limits: Limits = claims_thresholds) -> Verdict
         for row in rows(results, "calibration_sets", method="awq", bits=4, sequences=32)
     }  # fmt: skip
     won = [corpus for corpus, lead in ahead.items() if lead > 0]
-    fewer = -_extra_bits(results, "awq", "gptq")
+    fewer = 0.0 - _extra_bits(results, "awq", "gptq")
     paper = results["published"]["awq"]["llama_2_7b"]
     figure = (
         f"GPTQ ahead on {len(won)} of {len(ahead)} texts (Llama 2 7B: {paper['gptq4']} against "
