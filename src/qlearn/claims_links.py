@@ -96,11 +96,11 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "02_affine_quantization": {"Idempotence": (40,)},
     "10_memory_and_hardware": {
-        "The article's formula": (6, 20),
-        "Against reality": (1,),
-        "The KV cache": (21, 22),
-        "Will it fit?": (23, 24),
-        "How fast": (38,),
+        "A rule of thumb against the count": (6, 20),
+        "Predicted and measured": (1,),
+        "The KV cache": (21,),
+        "The hardware examples, recomputed": (22, 23, 24),
+        "Bandwidth bounds speed": (38,),
     },
     "11_choosing_a_level": {
         "Batch 1 and batch 32": (5, 26),
