@@ -64,7 +64,7 @@ def memory_rows():
     return [
         {"what": what, "precision": precision, "predicted": size, "measured": size, "ratio": 1.0}
         for precision, size in footprints.items()
-        for what in ("footprint", "kv_cache", "growth", "speed")
+        for what in ("footprint", "kv_cache", "growth", "decode")
     ]
 
 

@@ -87,7 +87,7 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "08_qat": {
         "When it is worth it": (8,),
-        "What is claimed": (27, 28, 29),
+        "What is claimed": (29,),
     },
     "09_qlora": {
         "QLoRA for real": (9,),
@@ -102,10 +102,11 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
         "The hardware examples, recomputed": (22, 23, 24),
         "Bandwidth bounds speed": (38,),
     },
-    "11_choosing_a_level": {
-        "Batch 1 and batch 32": (5, 26),
-        "Larger at 4 bits, or smaller at 16": (30,),
-        "A recommendation": (25,),
+    "11_choosing": {
+        "Batches": (5, 26),
+        "A larger model in fewer bits": (30,),
+        "Which tasks fall first": (27, 28),
+        "Rules as a function": (25,),
         "Your own task": (18,),
     },
     HERE: {

@@ -160,7 +160,7 @@ def cpu_alone(results: Results, limits: Limits = claims_thresholds) -> Verdict:
         for card in cards
         for laptop in laptops
     }
-    speed = value(results, "memory", "ratio", what="speed", precision="FP32")
+    speed = value(results, "memory", "ratio", what="decode", precision="FP32")
     figure = (
         f"{min(ratios.values()):.1f} to {max(ratios.values()):.0f} times the bandwidth; speed here "
         f"measured {speed:.2f} of what bandwidth allows"
