@@ -29,6 +29,12 @@ CORRECTIONS: dict[str, tuple[str, str]] = {
         r'\s*<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName = .*?</script>',
         "",
     ),
+    # A link in a cell's output leads to a notebook, as Jupyter needs it; the page beside it is
+    # what the site has.
+    "links to notebooks in outputs": (
+        r'href="[^"]*\.ipynb#[^"]*" data-site="([^"]*)"',
+        r'href="\1"',
+    ),
 }
 
 

@@ -5,7 +5,7 @@ so; each of the others says in a line why it is what it is.
 """
 
 # Quality
-KEPT = 0.95  # the article's own: "95%+"
+KEPT = 0.95  # the article's own: "95%+" of the quality
 SOLVED = 0.95  # a task counts where the float model answers this share; half-learned ones drift
 NEAR_LOSSLESS = 0.02  # rise of perplexity; Llama-2-7B to 13B is 11%, so a fifth of a size's step
 GAIN = 0.01  # accuracy; about one standard error of 1,000 questions answered at 90%
@@ -32,7 +32,7 @@ SHORT_CONTEXT = 1000  # the least that is of use; the article's unit for the cac
 EQUAL_MEMORY = 1.10  # the larger model at 4 bits may take a tenth more than the smaller at 16
 MIXED_BITS = 0.05  # bits a weight; one weight in a hundred kept in 16 bit would cost 0.12
 NF4_BITS = (4.0, 4.5)  # codes alone, to codes with a float32 absmax for each 64
-ADAPTER_BITS = 16  # the article's own
+ADAPTER_BITS = 16  # the article's own: adapters in 16 bit
 CARDS = 4  # cards that one consumer machine can hold
 
 # Speed

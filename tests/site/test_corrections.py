@@ -35,6 +35,7 @@ BAD = """<script src="../_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=1
 <div class="bd-sidebar-primary bd-sidebar"></div>
 <div role="list"><div class="citation" role="doc-biblioentry"></div></div>
 <script type="text/x-thebe-config">{ requestKernel: true }</script>
+<a href="06_gptq.ipynb#In-qlearn" data-site="06_gptq.html#in-qlearn" title="In qlearn">ch. 6</a>
 <script>kernelName = 'python3'</script><p>kept</p>"""
 
 
@@ -47,6 +48,7 @@ def test_each_correction_corrects(load):
     assert "kernelName" not in good
     assert '<div role="navigation" aria-label="Site" class="bd-sidebar-primary' in good
     assert '<div class="citation" role="listitem">' in good
+    assert '<a href="06_gptq.html#in-qlearn" title="In qlearn">ch. 6</a>' in good
     assert "<p>kept</p>" in good
     assert access.correct(good) == good
 
@@ -56,7 +58,13 @@ def test_the_site_shows_that_the_corrections_ran(site, pages):
     assert 'aria-label="Site" class="bd-sidebar-primary' in text
     for name in pages:
         page = (site / name).read_text("utf-8")
-        wrong = ("doc-biblioentry", "THEBE_JS_URL", "kernelName", "fontawesome/6.5.2/js")
+        wrong = (
+            "doc-biblioentry",
+            "THEBE_JS_URL",
+            "kernelName",
+            "fontawesome/6.5.2/js",
+            "data-site=",
+        )
         assert [text for text in wrong if text in page] == [], name
 
 
