@@ -213,7 +213,8 @@ def compare_measures(rows: Iterable[Quality], one: str, other: str) -> Agreement
     (:data:`FLOORS`) and more than 2% of the smaller value.
 
     Args:
-        rows: levels of one model; those without both measures are left out.
+        rows: levels of one model, or of several where neither measure looks at an original;
+            those without both measures are left out.
         one: a measure, as :func:`qlearn.quality.loss_of` takes it.
         other: another one.
 
