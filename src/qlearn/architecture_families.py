@@ -178,11 +178,8 @@ def _count(config: PreTrainedConfig, entries: Config, name: str) -> Architecture
 
     from qlearn.blocks import block_linears, find_blocks, weight_of
 
-    kinds = {
-        *(entries.get("layer_types") or ()),
-        *(["latent"] if "kv_lora_rank" in entries else ()),
-    }
-    other = sorted(kinds - {"full_attention", "sliding_attention"})
+    other = sorted({*(entries.get("layer_types") or ())} - {"full_attention", "sliding_attention"})
+    other += ["latent attention"] if entries.get("kv_lora_rank") else []
     if other or entries.get("is_encoder_decoder"):
         raise ValueError(
             f"model_type={config.model_type!r} ({', '.join(other) or 'encoder and decoder'}) keeps "
@@ -203,23 +200,18 @@ def _count(config: PreTrainedConfig, entries: Config, name: str) -> Architecture
             shapes += [tuple(parameter.shape[1:])] * parameter.shape[0]
     linear = sum(a * b for a, b in shapes)
     total = sum(parameter.numel() for parameter in model.parameters())
-    sizes = {
+    heads = config.num_attention_heads
+    sizes: dict[str, Any] = {
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "kv_heads": getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+        "mlp": getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        "heads": heads,
+        "kv_heads": getattr(config, "num_key_value_heads", None) or heads,
         "vocab": config.vocab_size,
-    }
-    mlp = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return Architecture(
-        name=name,
-        family=config.model_type,
-        title=name,
-        mlp=mlp,
-        head_dim=getattr(config, "head_dim", None) or 0,
-        tied=bool(config.tie_word_embeddings),
-        context=getattr(config, "max_position_embeddings", None) or 0,
-        counted=(linear, total, sum(a + b for a, b in shapes)),
-        **sizes,
+        "head_dim": getattr(config, "head_dim", None) or 0,
+        "tied": bool(config.tie_word_embeddings),
+        "context": getattr(config, "max_position_embeddings", None) or 0,
         **_windows(entries, config.num_hidden_layers),
-    )
+    }
+    counted = linear, total, sum(a + b for a, b in shapes)
+    return Architecture(name=name, family=config.model_type, title=name, counted=counted, **sizes)

@@ -29,7 +29,7 @@ class Device:
         name: what the catalogue calls it.
         title: as its maker writes it.
         kind: one of :data:`KINDS`.
-        memory: bytes; what a GPU has for itself, what CPU and GPU share in Apple silicon and phones.
+        memory: bytes; a GPU's own; what CPU and GPU share in Apple silicon and phones.
         bandwidth: peak, in bytes a second.
         source: the page that the figures come from.
         note: what was computed, and from what; which source is weak.

@@ -43,13 +43,15 @@ class Explorer:
         describe: called like `figure`; returns one line of text that says what the figure shows,
             or (template, numbers) such as ("{total:,.1f} MB", {"total": 98.4}).
         start: where the controls stand at first; a control left out starts at its first value.
-        additive: send one term a value instead of every position. The figure's numbers must be
-            sums of one term a control; above 500 positions this is the only way.
+        additive: send terms instead of every position; above 500 positions this is the only way.
+            True: each number is a sum of one term a control. A list of groups of names, such as
+            [("model", "bits"), ("model", "context")]: a sum of one term a group. Quotients and
+            verdicts are made with `explorer_formula`.
         title: a heading.
 
     Raises:
         ValueError: an unknown start, a control without values, a figure function that returns no
-            plotly figure, more than 500 positions, or a figure that isn't additive.
+            plotly figure, more than 500 positions, bad groups, or a figure that isn't additive.
 
     >>> import plotly.graph_objects as go
     >>> levels = Explorer(
@@ -69,7 +71,7 @@ class Explorer:
         describe: Callable[..., Any],
         *,
         start: Mapping[str, Any] | None = None,
-        additive: bool = False,
+        additive: bool | Sequence[Sequence[str]] = False,
         title: str = "",
     ) -> None:
         self.controls: tuple[Control, ...] = make_controls(controls)
@@ -84,7 +86,7 @@ class Explorer:
         self._title, self._additive = title, additive
         self._bundle: Bundle | None = None
         self._live: Any = None
-        if additive:
+        if additive is not False:
             self.bundle()  # verifies that the figure is a sum
         else:
             check_count(self.controls)

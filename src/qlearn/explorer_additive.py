@@ -78,7 +78,7 @@ def make_parts(
         [_part(control, k, start, at, draw, at_base, owners) for k in range(len(control.values))]
         for at, control in enumerate(controls)
     ]
-    _verify(controls, draw, base, parts)
+    verify(controls, draw, lambda at: add_up(base, parts, at))
     return base, parts
 
 
@@ -97,7 +97,7 @@ def _part(
     there = dict(leaves(draw((*start[:at], k, *start[at + 1 :]))))
     where = f"{control.name}={control.labels[k]}"
     for path in at_base.keys() ^ there.keys():
-        raise _not_additive(path, f"is there at the start or at {where}, not at both")
+        raise not_additive(path, f"is there at the start or at {where}, not at both")
     changes: list[list[Any]] = []
     for path, old in at_base.items():
         new = there[path]
@@ -108,7 +108,7 @@ def _part(
         elif owners.setdefault(path, control.name) == control.name:
             changes.append([list(path), new, 1])
         else:
-            raise _not_additive(path, f"is changed by {owners[path]} and by {control.name}")
+            raise not_additive(path, f"is changed by {owners[path]} and by {control.name}")
     return changes
 
 
@@ -135,20 +135,20 @@ def sample(controls: Sequence[Control], samples: int, seed: int = 0) -> list[Pos
     return list(found)
 
 
-def _verify(
-    controls: Sequence[Control],
-    draw: Draw,
-    base: Any,
-    parts: Sequence[Sequence[Sequence[Any]]],
-) -> None:
+def verify(controls: Sequence[Control], draw: Draw, add: Draw) -> None:
+    """Compare what `add` sums with what `draw` draws, at both ends and on positions by chance.
+
+    Raises:
+        ValueError: they differ; the message names the leaf.
+    """
     last = tuple(len(control.values) - 1 for control in controls)
     for position in [(0,) * len(controls), last, *sample(controls, SAMPLES)]:
         where = ", ".join(
             f"{c.name}={c.labels[k]}" for c, k in zip(controls, position, strict=True)
         )
-        path = difference(draw(position), add_up(base, parts, position))
+        path = difference(draw(position), add(position))
         if path is not None:
-            raise _not_additive(path, f"at {where} is not the sum of the controls' terms")
+            raise not_additive(path, f"at {where} is not the sum of its terms")
 
 
 def difference(true: Any, summed: Any, tolerance: float = TOLERANCE) -> Path | None:
@@ -162,19 +162,23 @@ def difference(true: Any, summed: Any, tolerance: float = TOLERANCE) -> Path | N
             continue
         if shape(a) is None or shape(a) != shape(b):
             return path
-        flat_a, flat_b = _flat(a), _flat(b)
+        flat_a, flat_b = flat(a), flat(b)
         allowed = tolerance * max(map(abs, [*flat_a, 1e-12]))
         if any(abs(x - y) > allowed for x, y in zip(flat_a, flat_b, strict=True)):
             return path
     return None
 
 
-def _flat(leaf: Any) -> list[float]:
-    return [x for item in leaf for x in _flat(item)] if isinstance(leaf, list) else [leaf]
+def flat(leaf: Any) -> list[float]:
+    """The numbers of a leaf, one after the other."""
+    return [x for item in leaf for x in flat(item)] if isinstance(leaf, list) else [leaf]
 
 
-def _not_additive(path: Path, reason: str) -> ValueError:
+def not_additive(path: Path, reason: str) -> ValueError:
+    """The error that says which leaf is no sum, and what to do."""
     return ValueError(
-        f"additive=True, but the figure's {dotted(path)} {reason}; give each control its own term, "
-        "or use additive=False with at most 500 positions"
+        f"the explorer is additive, but its {dotted(path)} {reason}; give each control (or each "
+        "group that additive names) a term of its own, make a quotient with explorer_formula.ratio "
+        "and a verdict with explorer_formula.choice, or use additive=False with at most 500 "
+        "positions"
     )

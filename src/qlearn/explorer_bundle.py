@@ -1,7 +1,8 @@
 """The bundle that a page gets: an explorer's controls and every one of its positions, as JSON.
 
-`frames` holds one tree a position, or `base` and `parts` hold the terms that the page sums. A tree
-is `{"data", "layout", "text"}`; `pool` holds what several trees have in common.
+`frames` holds one tree a position; or the page sums one: `base` and `parts` with one term a
+control, or `base` and `terms` with one table a group of controls. A tree is
+`{"data", "layout", "text"}`; `pool` holds what several trees have in common, or the tables.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,9 @@ from typing import Any
 
 from qlearn.explorer_additive import DIGITS, add_up, make_parts
 from qlearn.explorer_controls import Control, Position, count, positions, values_at
-from qlearn.explorer_grid import as_figure, frame, height, restore, share
+from qlearn.explorer_formula import resolve, words
+from qlearn.explorer_grid import as_figure, frame, height, plain, restore, share
+from qlearn.explorer_groups import add_terms, controls_sizes, make_groups, make_terms
 from qlearn.explorer_text import fill, html_table, spoken, table_positions, text_table
 
 MIME = "application/vnd.qlearn.explorer+json"
@@ -23,7 +26,7 @@ def make_bundle(
     describe: Callable[..., Any],
     start: Position,
     title: str,
-    additive: bool,
+    additive: bool | Sequence[Sequence[str]],
 ) -> Bundle:
     """Compute every position (or every term) of an explorer.
 
@@ -33,6 +36,7 @@ def make_bundle(
     Raises:
         ValueError: more than `LIMIT` positions without `additive`, or a figure that isn't additive.
     """
+    groups = [] if isinstance(additive, bool) else make_groups(controls, additive)
     bundle: Bundle = {
         "version": 1,
         "title": title,
@@ -42,6 +46,11 @@ def make_bundle(
             for c, k in zip(controls, start, strict=True)
         ],
     }
+    if groups:
+        base, pool, terms = make_terms(
+            controls, start, lambda at: _terms(figure, describe, values_at(controls, at)), groups
+        )
+        return {**bundle, "pool": pool, "base": base, "terms": terms}
     if additive:
         base, parts = make_parts(
             controls, start, lambda at: _terms(figure, describe, values_at(controls, at))
@@ -65,7 +74,8 @@ def check_count(controls: Sequence[Control]) -> None:
         sizes = " x ".join(str(len(control.values)) for control in controls)
         raise ValueError(
             f"controls has {sizes} = {total:,} positions, and {LIMIT} at most are computed ahead; "
-            "give fewer values, or additive=True where the figure is a sum of one term a control"
+            "give fewer values, or additive=True where the figure is a sum of one term a control "
+            "(a list of groups where it is one term a group)"
         )
 
 
@@ -89,10 +99,14 @@ def _terms(
 ) -> dict[str, Any]:
     said = describe(**values)
     spoken(said)  # refuses what can't be filled in
-    text = (
-        {"line": said} if isinstance(said, str) else {"template": said[0], "numbers": dict(said[1])}
-    )
-    return {**frame(figure(**values), DIGITS), "text": text}
+    text: dict[str, Any]
+    if isinstance(said, str):
+        text = {"line": said}
+    else:
+        for template in words(said[0]):  # the ones not chosen here as well
+            fill(template, said[1])
+        text = {"template": said[0], "numbers": dict(said[1])}
+    return {**frame(figure(**values), DIGITS, True), "text": plain(text, DIGITS, True)}
 
 
 def bundle_controls(bundle: Bundle) -> tuple[tuple[Control, ...], Position]:
@@ -106,8 +120,8 @@ def bundle_controls(bundle: Bundle) -> tuple[tuple[Control, ...], Position]:
 
 def bundle_frame(bundle: Bundle, position: Position) -> dict[str, Any]:
     """The `{"data", "layout", "text"}` of one position, as the page's script finds it."""
-    if "parts" in bundle:
-        tree = add_up(bundle["base"], bundle["parts"], position)
+    if "base" in bundle:
+        tree = resolve(_sum(bundle, position))
         text = tree["text"]
         line = text["line"] if "line" in text else fill(text["template"], text["numbers"])
         return {**tree, "text": line}
@@ -117,6 +131,13 @@ def bundle_frame(bundle: Bundle, position: Position) -> dict[str, Any]:
     tree = restore(bundle["pool"], bundle["frames"][at])
     assert isinstance(tree, dict)
     return tree
+
+
+def _sum(bundle: Bundle, position: Position) -> Any:
+    if "parts" in bundle:
+        return add_up(bundle["base"], bundle["parts"], position)
+    sizes = controls_sizes(bundle_controls(bundle)[0])
+    return add_terms(bundle["base"], bundle["pool"], bundle["terms"], sizes, position)
 
 
 def errors(bundle: Bundle) -> list[str]:

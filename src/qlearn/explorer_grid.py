@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from qlearn.explorer_formula import Choice, Ratio
+
 DIGITS = 6  # significant: finer than a pixel of any plot here
 HEIGHT = 420  # px, for a figure that names none
 _POOL_MIN = 24  # characters: a shorter part costs less where it stands than as a reference
 
 
-def plain(value: Any, digits: int = DIGITS) -> Any:
+def plain(value: Any, digits: int = DIGITS, formulas: bool = False) -> Any:
     """`value` as JSON data: arrays as lists, numbers to `digits` significant digits, NaN as None.
+
+    With `formulas`, a number or word of `explorer_formula` becomes its operands, not its value.
 
     >>> plain({"y": np.array([1 / 3, 2.0]), "name": "a"})
     {'y': [0.333333, 2], 'name': 'a'}
     """
+    if formulas and isinstance(value, (Choice, Ratio)):
+        return plain(value.formula, digits, formulas)
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, int):
@@ -29,11 +35,11 @@ def plain(value: Any, digits: int = DIGITS) -> Any:
     if isinstance(value, dict):
         if "bdata" in value and "dtype" in value:
             return plain(_typed_array(value), digits)
-        return {str(key): plain(item, digits) for key, item in value.items()}
+        return {str(key): plain(item, digits, formulas) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item, digits) for item in value]
+        return [plain(item, digits, formulas) for item in value]
     if hasattr(value, "tolist"):  # numpy arrays and scalars, torch tensors
-        return plain(value.tolist(), digits)
+        return plain(value.tolist(), digits, formulas)
     return str(value)
 
 
@@ -54,13 +60,13 @@ def _typed_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-def frame(figure: Any, digits: int = DIGITS) -> dict[str, Any]:
+def frame(figure: Any, digits: int = DIGITS, formulas: bool = False) -> dict[str, Any]:
     """The data and layout of one figure, without template, width and height: the page sets these.
 
     Raises:
         ValueError: `figure` is not a plotly figure.
     """
-    drawn = plain(as_figure(figure).to_plotly_json(), digits)
+    drawn = plain(as_figure(figure).to_plotly_json(), digits, formulas)
     layout = drawn.get("layout", {})
     for key in ("template", "width", "height", "autosize"):
         layout.pop(key, None)

@@ -146,7 +146,7 @@ def run_harness(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device="cpu"),
         tasks=[TASK],
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
-        bootstrap_iters=0,
+        bootstrap_iters=100,  # a mean has a formula for its error; 0 would leave that out too
     )
     result = found["results"][TASK]
     samples = sorted(found["samples"][TASK], key=lambda sample: sample["doc_id"])

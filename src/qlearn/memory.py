@@ -29,6 +29,7 @@ from qlearn.memory_parts import (
     float_bits,
     weight_bytes,
 )
+from qlearn.scheme import QuantScheme
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -73,7 +74,7 @@ def estimate_memory(
     Args:
         model: as :func:`qlearn.architectures.get_architecture` takes it.
         bits_per_weight: of the linear layers in the blocks, with scales, zero points and padding:
-            a :class:`~qlearn.scheme.QuantScheme` or a report tells it.
+            see :func:`scheme_bits`, or a report's ``bits_per_weight``.
         context: tokens in the cache of each sequence, the prompt's included.
         batch: sequences at a time.
         kv_bits: of a number in the KV cache; see :func:`quantized_kv_bits`.
@@ -131,6 +132,26 @@ def quantized_kv_bits(
     scale, code = check_bits("scale_bits", scale_bits), check_bits("bits", bits)
     zero = check_bits("zero_bits", zero_bits) if zero_bits else Fraction(0)
     return float(code + (scale + zero) / check_count("group_size", group_size))
+
+
+def scheme_bits(model: str | Architecture | PreTrainedConfig, scheme: QuantScheme) -> float:
+    """Bits a weight that a scheme takes over a model's linear layers, each row's padding included.
+
+    Of a counted model, whose layers' shapes aren't kept, that of a square layer.
+
+    Raises:
+        ValueError: where a group size does not divide the width of a layer.
+
+    >>> from qlearn import QuantScheme
+    >>> scheme_bits("llama-2-7b", QuantScheme(4, group_size=128))
+    4.15625
+    """
+    sizes = get_architecture(model)
+    if sizes.counted:
+        return scheme.bits_per_weight((sizes.hidden, sizes.hidden))
+    layers = [*sizes.attention_layers, *max(1, sizes.experts) * sizes.mlp_layers]
+    stored = sum(scheme.stored_bits((outputs, inputs)) for inputs, outputs in layers)
+    return sizes.layers * stored / sizes.linear_parameters
 
 
 def largest_context(
@@ -194,7 +215,7 @@ def largest_context(
 
 
 def _most(room: Fraction | int, line: Fraction) -> int | None:
-    """The most tokens at ``line`` bytes each; ``None`` where they cost nothing and there is room."""
+    """The most tokens at ``line`` bytes each; ``None``: any number."""
     if room < 0:
         return 0
     return floor(Fraction(room) / line) if line else None

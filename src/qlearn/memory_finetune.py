@@ -121,8 +121,8 @@ def activation_bytes(
     (6 ``hidden`` in all, where queries are as wide as that), keys and values, and four vectors of
     the MLP's width: gate, up, the activation of gate, and its product with up; without a gate two,
     and in a mixture for each expert that the router picks. Attention is the fused kind, which keeps
-    no table of scores. With checkpointing only the input of each block is kept, and one block's vectors
-    exist at a time. Logits come on top once in ``width`` and once in float32, for the loss.
+    no table of scores. With checkpointing only the input of each block is kept, and one block's
+    vectors exist at a time. Logits come on top once in ``width`` and once in float32, for the loss.
 
     Args:
         width: bytes a number.

@@ -8,10 +8,12 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, isfinite
 from numbers import Real
+from typing import Any
 
 from qlearn.architecture_sizes import Architecture
 
 PHASES = ("decode", "prefill")
+STEPPED = ("gpt2", "phi")  # families whose activation is "gelu_new": several operations
 WIDEST = 64  # bits of a number, at the most
 
 
@@ -42,33 +44,44 @@ def cache_bytes(sizes: Architecture, kv_bits: Fraction, context: int, batch: int
 def activation_pieces(sizes: Architecture, bits: int, batch: int) -> list[tuple[int, int]]:
     """``(bytes a token of the step, bytes besides)``; activations are the larger of the two.
 
-    In a block, a token: the residual stream and its normed copy (2 ``hidden``), and either the MLP
-    (gate, up and their product: 3 ``mlp``; without a gate 2) or attention (queries, keys and
-    values, before and after rotation: 2 ``query_width`` + 3 ``kv_width``; and the output: once more
-    ``query_width``), whichever is more. Attention is the fused kind, which keeps no table of
-    scores; experts run one after the other. After the blocks: the hidden states, and each
-    sequence's logits for its last token, once as computed and once in float32.
+    In a block, a token, there are four vectors of the width ``hidden`` (the embeddings, which
+    transformers keeps to the end, the block's input, the residual stream and its normed copy) and
+    those of the MLP, of attention or of a norm, whichever are more. The MLP: gate, up and their
+    product (3 ``mlp``), one more where gate and up are one layer, 2 without a gate, 4 where the
+    activation is computed in steps; in a mixture for each expert that the router picks. Attention,
+    of the fused kind that keeps no table of scores: queries, keys and values, rotated, and the
+    output. A norm of 16-bit numbers computes in float32 (4 ``hidden``). After the blocks: the
+    hidden states, and each sequence's logits for its last token, once as computed and once in
+    float32.
     """
     width = bits // 8
-    mlp = (3 if sizes.gated else 2) * sizes.mlp
-    attention = 3 * sizes.query_width + 3 * sizes.kv_width
-    block = width * (2 * sizes.hidden + max(mlp, attention))
+    attention = 2 * sizes.query_width + 2 * sizes.kv_width
+    norm = 4 * sizes.hidden if width < 4 else 0
+    block = width * (4 * sizes.hidden + max(_mlp_vectors(sizes) * sizes.mlp, attention, norm))
     return [(block, 0), (width * sizes.hidden, batch * sizes.vocab * (width + 4))]
 
 
-def check_bits(name: str, bits: object) -> Fraction:
+def _mlp_vectors(sizes: Architecture) -> int:
+    """How many vectors of the MLP's width exist at a time, a token."""
+    if not sizes.gated:
+        return 4 if sizes.family in STEPPED else 2
+    fused = sizes.fused_gate or sizes.experts > 0  # transformers keeps experts' gate and up as one
+    return (4 if fused else 3) * max(1, sizes.experts_per_token)
+
+
+def check_bits(name: str, bits: Any) -> Fraction:
     """Bits of a number as an exact fraction.
 
     Raises:
         ValueError: not a number above 0 and up to 64.
     """
     ordinary = isinstance(bits, Real) and not isinstance(bits, bool)
-    if not ordinary or not isfinite(float(bits)) or not 0 < float(bits) <= WIDEST:  # type: ignore[arg-type]
+    if not ordinary or not isfinite(float(bits)) or not 0 < float(bits) <= WIDEST:
         raise ValueError(
             f"{name}={bits!r} is no number of bits; give one above 0 and up to {WIDEST}, "
             "scales and zero points included, such as 4.5"
         )
-    return Fraction(str(float(bits)))  # type: ignore[arg-type] # 4.156 as it is written
+    return Fraction(str(float(bits)))  # 4.156 as it is written
 
 
 def check_whole_bytes(name: str, bits: Fraction) -> int:
@@ -93,16 +106,16 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def check_positive(name: str, value: object, unit: str) -> Fraction:
+def check_positive(name: str, value: Any, unit: str) -> Fraction:
     """A finite number above 0.
 
     Raises:
         ValueError: anything else.
     """
     ordinary = isinstance(value, Real) and not isinstance(value, bool)
-    if not ordinary or not isfinite(float(value)) or float(value) <= 0:  # type: ignore[arg-type]
+    if not ordinary or not isfinite(float(value)) or float(value) <= 0:
         raise ValueError(f"{name}={value!r} must be a number of {unit} above 0")
-    return Fraction(value)  # type: ignore[arg-type]
+    return Fraction(value)
 
 
 def check_phase(phase: object) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from qlearn.pocket_tasks import TASKS
-from qlearn.quality import Quality, find_level, loss_of, quality_table
+from qlearn.quality import Quality, loss_of, quality_table
 from qlearn.zoo_packaged import POCKET
 
 # What kind of work a task is.
@@ -22,7 +22,6 @@ KINDS: dict[str, tuple[str, ...]] = {
     "sums": ("add2", "add3", "add4", "add3r"),
     "products": ("mul",),
 }
-WIDTHS = (8, 4, 3, 2)
 SOLVED = 0.95  # share of questions that a float model answers where it has learned a task
 # Differences of a measure below these are taken for chance or for rounding.
 FLOORS = {
@@ -114,7 +113,11 @@ def lost_points(row: Quality, original: Quality) -> dict[str, float]:
 
 
 def falls_at(
-    model: str, method: str = "rtn", points: float = 5.0, solved: float = SOLVED
+    model: str,
+    method: str = "rtn",
+    points: float = 5.0,
+    solved: float = SOLVED,
+    rows: Iterable[Quality] | None = None,
 ) -> dict[str, int | None]:
     """The widest precision at which each task is lost, one scale an output row.
 
@@ -123,23 +126,34 @@ def falls_at(
         method: ``"rtn"``, ``"gptq"``, ``"awq"`` or ``"qat"``.
         points: a task is lost where its accuracy fell by more than so many percentage points.
         solved: tasks that the float model answers less often than this are left out.
+        rows: the levels to look at; by default :func:`qlearn.quality.quality_table`.
 
     Returns:
-        Task -> bits, or ``None`` where it holds down to 2 bits; those that fall first come first.
+        Task -> bits, or ``None`` where it holds down to the fewest bits; those that fall first
+        come first.
 
     Raises:
         ValueError: for a model without recorded accuracies, or a method without levels.
     """
-    original = find_level(model, "float32")
-    recorded = [find_level(model, method, bits) for bits in WIDTHS if _has(model, method, bits)]
-    if not recorded:
-        raise ValueError(f"method={method!r} is not recorded for {model}; choose 'rtn' or 'gptq'")
+    table = quality_table(model) if rows is None else [row for row in rows if row.model == model]
+    originals = [row for row in table if row.method == "float32"]
+    levels = [
+        row
+        for row in table
+        if row.method == method and row.group_size is None and not row.symmetric
+    ]
+    if not originals or not levels:
+        known = ", ".join(dict.fromkeys(row.method for row in table)) or "none"
+        raise ValueError(
+            f"method={method!r} has no levels per channel beside float32 for model={model!r}; "
+            f"recorded are {known}"
+        )
+    original = originals[0]
     falls: dict[str, int | None] = {}
     for task in TASKS:
-        if 1 - _loss(original, f"mistakes:{task}") < solved:
-            continue
-        lost = [row.bits for row in recorded if lost_points(row, original)[task] > points]
-        falls[task] = max(lost, default=None)
+        if 1 - _loss(original, f"mistakes:{task}") >= solved:
+            lost = [row.bits for row in levels if lost_points(row, original)[task] > points]
+            falls[task] = max(lost, default=None)
     return dict(sorted(falls.items(), key=lambda item: -(item[1] or 0)))
 
 
@@ -199,7 +213,8 @@ def compare_measures(rows: Iterable[Quality], one: str, other: str) -> Agreement
     (:data:`FLOORS`) and more than 2% of the smaller value.
 
     Args:
-        rows: levels of one model; those without both measures are left out.
+        rows: levels of one model, or of several where neither measure looks at an original;
+            those without both measures are left out.
         one: a measure, as :func:`qlearn.quality.loss_of` takes it.
         other: another one.
 
@@ -235,10 +250,6 @@ def _loss(row: Quality, measure: str) -> float:
             f"{', '.join(POCKET)}"
         )
     return value
-
-
-def _has(model: str, method: str, bits: int) -> bool:
-    return any((row.method, row.bits) == (method, bits) for row in quality_table(model))
 
 
 def _apart(measure: str, a: float, b: float) -> bool:

@@ -200,7 +200,8 @@ def _table() -> tuple[Quality, ...]:
     models = load("choosing")["models"]
     rows: dict[tuple[Any, ...], Quality] = {}
     # The first file that holds a level is kept.
-    for source in (_choosing(models), _of_smollm(models), _trained(models)):
+    earlier = _of_smollm(models) if SMOLLM in models else iter(())
+    for source in (_choosing(models), earlier, _trained(models)):
         for row in source:
             rows.setdefault(row.key, row)
     order = list(models)

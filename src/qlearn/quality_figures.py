@@ -53,7 +53,7 @@ class Scale:
 
 SCALES = {
     "perplexity": Scale("perplexity", ".2f", 1.0, 30.0),
-    "kl_divergence": Scale("KL divergence from the original (nats)", ".4f", 1e-4, 1e5),
+    "kl_divergence": Scale("KL divergence from the original (nats)", ".2g", 1e-5, 1e7),
     "disagreement": Scale("tokens said otherwise", ".1%"),
     "mistakes": Scale("questions answered wrongly", ".1%"),
     "surprise": Scale("surprise at the answer (nats a character)", ".4f", 1e-3, 1e4),
@@ -196,13 +196,21 @@ def _layout(
     # Sizes go up to eight times the smallest: on a log scale 2 and 3 bits stay apart.
     low, high = math.log10(min(across)), math.log10(max(across))
     pad = 0.05 * (high - low) or 0.1
-    layout["xaxis"] |= {"type": "log", "range": [low - pad, high + pad], "dtick": "D2"}
+    layout["xaxis"] |= {"type": "log", "range": [low - pad, high + pad], **_ticks(low, high)}
     if scale.log:
         low, high = math.log10(bottom), math.log10(top)
-        layout["yaxis"] |= {"type": "log"}
+        layout["yaxis"] |= {"type": "log", **_ticks(low, high)}
     else:
         low, high = 0.0, top
         layout["yaxis"] |= {"tickformat": ".0%"}
     pad = 0.05 * (high - low) or 0.1
     layout["yaxis"] |= {"range": [low - pad, high + pad]}
     return layout
+
+
+def _ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks of a logarithmic axis: at 1, 2 and 5 of each power of ten, or at the powers alone."""
+    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    values = [step * 10.0**power for power in powers for step in steps]
+    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}

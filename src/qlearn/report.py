@@ -78,8 +78,8 @@ class QuantizationReport:
     def _title(self) -> str:
         return (
             f"{self.method} {self.scheme}: {len(self.layers)} layers in {self.seconds:.1f} s, "
-            f"{self.bits_per_weight:.3f} bits a weight; "
-            f"whole model {self.model_bits_per_weight:.3f} bits a weight, {self.bytes / 1e6:.1f} MB"
+            f"{self.bits_per_weight:.3f} bits a weight; whole model "
+            f"{self.model_bits_per_weight:.3f} bits a weight, {_megabytes(self.bytes, 1)} MB"
         )
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -94,7 +94,7 @@ class QuantizationReport:
                 str(len(layers)),
                 f"{shape[0]} × {shape[1]}",
                 f"{layers[0].bits_per_weight:.3f}",
-                f"{sum(layer.bytes for layer in layers) / 1e6:.2f}",
+                _megabytes(sum(layer.bytes for layer in layers), 2),
                 f"{min(layer.sqnr for layer in layers):.1f}",
                 f"{max(layer.max_error for layer in layers):.3g}",
             )
@@ -125,6 +125,16 @@ class QuantizationReport:
         )
         caption = f"<caption>{escape(self._title)}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _megabytes(size: int, places: int) -> str:
+    """MB to some decimal places, or to two digits where these would leave fewer.
+
+    >>> _megabytes(170_687_232, 1), _megabytes(31_700, 1)
+    ('170.7', '0.032')
+    """
+    megabytes = size / 1e6
+    return f"{megabytes:.{places}f}" if megabytes >= 10**-places * 10 else f"{megabytes:.2g}"
 
 
 def measure(name: str, weight: Tensor, layer: CodesLinear) -> LayerReport:

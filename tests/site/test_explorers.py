@@ -45,7 +45,7 @@ async ([figure, places]) => {
 def places_of(bundle):
     """The positions to compare: all of them, or all corners and 500 drawn with a fixed seed."""
     controls, start = bundle_controls(bundle)
-    if "parts" not in bundle or count(controls) <= SAMPLES:
+    if "base" not in bundle or count(controls) <= SAMPLES:
         return list(positions(controls))
     corners = [()]
     for control in controls:
@@ -108,7 +108,7 @@ def test_every_position_is_what_python_computed(visit, pages, bundles):
 
 def check_all_positions(page, figure, bundle, where):
     controls, _ = bundle_controls(bundle)
-    tolerance = 1e-9 if "parts" in bundle else 0.0
+    tolerance = 1e-9 if "base" in bundle else 0.0
     todo = places_of(bundle)
     for first in range(0, len(todo), BATCH):
         places = todo[first : first + BATCH]

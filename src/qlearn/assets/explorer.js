@@ -39,22 +39,33 @@
   };
 
   const add = (a, b) => (Array.isArray(b) ? b.map((term, k) => add(a[k], term)) : a + b);
-  const sum = (base, parts, at) => {
+  const clean = (value) => Number(value.toPrecision(12));
+  // Quotients and choices, as qlearn.explorer_formula.resolve works them out.
+  const resolve = (node) => {
+    if (!node || typeof node !== "object") return node;
+    if (Array.isArray(node)) return node.some((part) => part && typeof part === "object") ? node.map(resolve) : node;
+    const of = Object.fromEntries(Object.entries(node).map(([key, part]) => [key, resolve(part)]));
+    if (of.op === "choice") return clean(of.a) <= clean(of.b) ? of.then : of.else;
+    if (of.op !== "ratio") return of;
+    const value = Math.max(of.low ?? -Infinity, Math.min(of.high ?? Infinity, clean(of.over / of.under)));
+    return of.floor ? Math.floor(value) : value;
+  };
+  const place = (controls, which, at) => which.reduce((k, c) => k * controls[c].labels.length + at[c], 0);
+  const sum = ({ base, parts, terms, pool, controls }, at) => {
     const tree = structuredClone(base);
-    at.forEach((k, control) => {
-      for (const [path, term, isWord] of parts[control][k]) {
-        const last = path.length - 1, node = path.slice(0, last).reduce((part, key) => part[key], tree);
-        node[path[last]] = isWord ? term : add(node[path[last]], term);
-      }
-    });
-    return tree;
+    const all = parts ? at.flatMap((k, c) => parts[c][k]) : terms.map(([path, which, table, isWord]) => [path, pool[table][place(controls, which, at)], isWord]);
+    for (const [path, term, isWord] of all) {
+      const last = path.length - 1, node = path.slice(0, last).reduce((part, key) => part[key], tree);
+      node[path[last]] = isWord ? term : add(node[path[last]], term);
+    }
+    return resolve(tree);
   };
 
   // {name}, {name:d}, {name:,.2f}: as qlearn.explorer_text.fill does it.
   const fill = (text, numbers) => text.replace(/\{(\w+)(?::(,?)(?:\.(\d+)f|d))?\}/g, (_, name, comma, places) => {
     const value = numbers[name];
     if (typeof value === "string") return value;
-    const [whole, rest] = (Number(value.toPrecision(12)) + 0).toFixed(places || 0).split(".");
+    const [whole, rest] = (clean(value) + 0).toFixed(places || 0).split(".");
     const grouped = comma ? whole.replace(/\B(?=(\d{3})+$)/g, ",") : whole;
     return rest ? `${grouped}.${rest}` : grouped;
   });
@@ -121,8 +132,8 @@
     let waiting = false, again = false, drawn, look;
     const value = (input) => (input.type === "checkbox" ? Number(input.checked) : Number(input.value));
     const frame = (at) => {
-      if (!bundle.parts) return restore(bundle.pool, bundle.frames[at.reduce((k, i, c) => k * bundle.controls[c].labels.length + i, 0)]);
-      const tree = sum(bundle.base, bundle.parts, at), said = tree.text;
+      if (bundle.frames) return restore(bundle.pool, bundle.frames[place(bundle.controls, [...at.keys()], at)]);
+      const tree = sum(bundle, at), said = tree.text;
       return { ...tree, text: said.line ?? fill(said.template, said.numbers) };
     };
     const draw = () => {
