@@ -34,8 +34,8 @@ def load(monkeypatch):
 BAD = """<script src="../_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=1"></script>
 <div class="bd-sidebar-primary bd-sidebar"></div>
 <div role="list"><div class="citation" role="doc-biblioentry"></div></div>
-<script type="text/x-thebe-config">{ requestKernel: true }</script>
 <a href="06_gptq.ipynb#In-qlearn" data-site="06_gptq.html#in-qlearn" title="In qlearn">ch. 6</a>
+<script type="text/x-thebe-config">{ requestKernel: true }</script>
 <script>kernelName = 'python3'</script><p>kept</p>"""
 
 
