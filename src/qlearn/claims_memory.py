@@ -167,7 +167,7 @@ def cpu_alone(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     )
     low, high = limits.CPU_SLOWDOWN
     inside = [low <= ratio <= high for ratio in ratios.values()]
-    return judge(figure, inside, f"the pair is one of {sum(inside)} of {len(inside)}")
+    return judge(figure, inside, f"card and laptop are one of {sum(inside)} pairs of {len(inside)}")
 
 
 def footprint(results: Results, precision: str) -> float:
@@ -185,7 +185,7 @@ def _fits(pairs: dict[str, str], limits: Limits) -> Verdict:
         room = _room(device, limits)
         long.append(need <= room)
         short.append(least <= room)
-        figures.append(f"{MODELS[model].name} {_gb(need)} with 4K, free {_gb(room)}")
+        figures.append(f"{MODELS[model].title} {_gb(need)} with 4K, free {_gb(room)}")
     figure = "; ".join(figures)
     if all(long):
         return Verdict(HOLDS, figure)
@@ -200,8 +200,8 @@ def _room(device: str, limits: Limits) -> float:
 
 def _in_range(figure: str, sizes: dict[str, float], span: tuple[float, float]) -> Verdict:
     inside = {name: span[0] <= size <= span[1] for name, size in sizes.items()}
-    names = ", ".join(MODELS[name].name for name, good in inside.items() if good)
-    return judge(figure, list(inside.values()), f"the model is one of {names}")
+    names = ", ".join(MODELS[name].title for name, good in inside.items() if good)
+    return judge(figure, list(inside.values()), f"the model is {names}")
 
 
 def _off(savings: dict[str, float]) -> float:

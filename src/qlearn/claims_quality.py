@@ -88,7 +88,9 @@ def loss_by_level(results: Results, limits: Limits = claims_thresholds) -> Verdi
     figure = ", ".join(f"{name} {percent(lost)}" for name, (lost, _) in losses.items())
     passed = [lost <= most for lost, most in losses.values()]
     failed = [name for name, good in zip(losses, passed, strict=True) if not good]
-    return judge(figure, passed, f"not counted by {' or '.join(failed)}")
+    return judge(
+        figure, passed, f"{' and '.join(failed)} {'is' if len(failed) == 1 else 'are'} left out"
+    )
 
 
 def reasoning_first(results: Results, limits: Limits = claims_thresholds) -> Verdict:

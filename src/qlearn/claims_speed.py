@@ -64,7 +64,9 @@ def throughput(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     )
     won = [str(tokens) for tokens, lead in leads.items() if lead > 1]
     return judge(
-        figure, [lead > 1 for lead in leads.values()], f"{' or '.join(won)} tokens go at a time"
+        figure,
+        [lead > 1 for lead in leads.values()],
+        f"a step has {' or '.join(won)} {'token' if won == ['1'] else 'tokens'}",
     )
 
 
