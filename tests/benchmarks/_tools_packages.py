@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -72,4 +73,5 @@ def _runs(command: list[str]) -> str | None:
     if not done.returncode:
         return None
     said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-    return said[-1][:200] if said else f"exit status {done.returncode}"
+    last = re.sub(r" \(/[^)]*\)", "", said[-1]) if said else f"exit status {done.returncode}"
+    return last[:200]  # without the places of files on this machine

@@ -41,16 +41,18 @@ class Logits(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model = model
-    def forward(self, tokens):
-        return self.model(tokens, use_cache=False).logits
+    def forward(self, tokens, mask):
+        return self.model(tokens, attention_mask=mask, use_cache=False).logits
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = Logits(AutoModelForCausalLM.from_pretrained(FOLDER)).eval()
-model = ov.convert_model(model, example_input=torch.ones(1, 8, dtype=torch.int64))
+ones = torch.ones(1, 8, dtype=torch.int64)
+model = ov.convert_model(model, example_input=(ones, ones))
 model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=64)
 run = ov.compile_model(model, "CPU")
 tokens = tokenizer("The capital of France is")["input_ids"]
 for _ in range(8):
-    tokens.append(int(np.argmax(run(np.array([tokens]))[0][0, -1])))
+    mask = np.ones((1, len(tokens)), dtype=np.int64)
+    tokens.append(int(np.argmax(run([np.array([tokens]), mask])[0][0, -1])))
 print(tokenizer.decode(tokens))
 """
 

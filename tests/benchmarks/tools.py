@@ -97,16 +97,21 @@ def main() -> None:
     for part in wanted:
         if part not in PARTS:
             raise SystemExit(f"{part!r} is no part; choose from {', '.join(PARTS)}")
-    try:
-        rows = load("tools")["rows"]
-    except FileNotFoundError:
-        rows = []
     for part in wanted:
         found = [{"part": part, **row} for row in PARTS[part]()]
-        rows = [row for row in rows if row["part"] != part] + found
+        rows = [row for row in recorded() if row["part"] != part] + found
         save("tools", rows, COMMAND, threads=1, model="smollm2-135m")
         for row in found:
             print(row, flush=True)
+
+
+def recorded() -> list[Row]:
+    """The rows of the file as it is now."""
+    try:
+        rows: list[Row] = load("tools")["rows"]
+    except FileNotFoundError:
+        rows = []
+    return rows
 
 
 if __name__ == "__main__":
