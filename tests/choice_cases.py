@@ -1,5 +1,6 @@
 """Hand-made evidence and speeds for the tests of recommendations."""
 
+from qlearn import results
 from qlearn.architecture_sizes import Architecture
 from qlearn.devices import Device
 from qlearn.evidence import Evidence
@@ -35,3 +36,10 @@ CROWD = Speeds({16: 400.0, 8: 300.0, 4: 100.0}, 512, "a test at 512 tokens")  # 
 def device(gigabytes, kind="consumer GPU"):
     """A device with so much memory, of 1e9 bytes."""
     return Device(f"card-{gigabytes}", "A card", kind, round(gigabytes * 1e9), 500e9, "a test")
+
+
+def measured(*names):
+    """Whether these results files are there, and whole."""
+    if not all((results.FOLDER / f"{name}.json").exists() for name in names):
+        return False
+    return "choosing" not in names or "smollm2-135m" in results.load("choosing")["models"]

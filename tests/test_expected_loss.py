@@ -4,14 +4,14 @@ import json
 import math
 
 import pytest
-from choice_cases import EVIDENCE, SEVEN, SMALL, row
+from choice_cases import EVIDENCE, SEVEN, SMALL, measured, row
 
 from qlearn import results
 from qlearn.architectures import MODELS
 from qlearn.evidence import KINDS, Evidence, all_evidence, published
 from qlearn.expected_loss import expected_loss, kv_evidence
 
-MEASURED = (results.FOLDER / "choosing.json").exists()
+MEASURED = measured("choosing")
 
 
 def test_losses_by_hand():

@@ -3,17 +3,16 @@
 import re
 
 import pytest
-from choice_cases import ALONE, CROWD, EVIDENCE, SEVEN, device, row
+from choice_cases import ALONE, CROWD, EVIDENCE, SEVEN, device, measured, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn import results
 from qlearn.architecture_sizes import Architecture
 from qlearn.memory import estimate_memory
 from qlearn.recommend import KV_BITS, TASKS, recommend
 from qlearn.recommend_levels import Speeds, levels_of, measured_speeds, ranked, standard_group
 
-RECORDED = all((results.FOLDER / f"{name}.json").exists() for name in ("choosing", "batching"))
+RECORDED = measured("choosing", "batching")
 
 
 def choose(gigabytes, model=SEVEN, speeds=ALONE, evidence=EVIDENCE, **more):

@@ -18,6 +18,7 @@ from qlearn.scheme import GroupSize, QuantScheme
 
 FLOATS = {"float32": 32, "bfloat16": 16}
 SMOLLM = "smollm2-135m"
+_ORDER = (*FLOATS, "rtn", "gptq", "awq", "awq+gptq", "nf4", "fp4", "qat")
 _MEASURED = ("perplexity", "kl_divergence", "top1_agreement", "accuracy", "nll")
 
 
@@ -119,7 +120,7 @@ def loss_of(row: Quality, measure: str) -> float | None:
 
 
 def quality_table(model: str | None = None) -> list[Quality]:
-    """Every recorded level, each once; of one model or of all.
+    """Every recorded level, each once; of one model or of all. Floats first, many bits first.
 
     Raises:
         ValueError: for a model of which nothing is recorded.
@@ -200,12 +201,14 @@ def _table() -> tuple[Quality, ...]:
     models = load("choosing")["models"]
     rows: dict[tuple[Any, ...], Quality] = {}
     # The first file that holds a level is kept.
-    earlier = _of_smollm(models) if SMOLLM in models else iter(())
-    for source in (_choosing(models), earlier, _trained(models)):
+    for source in (_choosing(models), _of_smollm(models), _trained(models)):
         for row in source:
             rows.setdefault(row.key, row)
-    order = list(models)
-    return tuple(sorted(rows.values(), key=lambda row: order.index(row.model)))
+    names = list(models)
+    order = sorted(
+        rows.values(), key=lambda row: (names.index(row.model), _ORDER.index(row.method), -row.bits)
+    )
+    return tuple(order)
 
 
 def _choosing(models: Mapping[str, Any]) -> Iterator[Quality]:

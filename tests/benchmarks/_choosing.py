@@ -66,7 +66,6 @@ SMOLLM_RUNS = [
     Run("awq", 3),
     Run("gptq", 4, 32),
     Run("gptq", 3, 32),
-    Run("awq", 2),
 ]
 
 

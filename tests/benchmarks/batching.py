@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from _kernels import EIGHT, FOUR, check_product, make, swap_linears
+from _kernels import BF16, EIGHT, FOUR, check_product, make, swap_linears
 from int8_speed import torch_layers
 from torch import nn
 from torch.nn.functional import linear as product
@@ -33,7 +33,7 @@ BATCHES, CACHED = (1, 32), 128
 SECONDS, LEAST_ROUNDS, THREADS = 6.0, 7, 2  # for each number of tokens
 ROUNDED_INPUTS = 0.04  # one grid of 7 or 8 bits for all inputs costs one or two parts in a hundred
 COMMAND = "python tests/benchmarks/batching.py"
-BF16, FP32 = torch.bfloat16, torch.float32
+FP32 = torch.float32
 
 Ways = dict[str, Callable[[], object]]
 
@@ -54,7 +54,7 @@ def layer_contenders(size: int, tokens: int) -> dict[str, Ways]:
         if not off <= ROUNDED_INPUTS:
             raise ValueError(f"{name} is off by {off:.2g} of its output")
     # With FP32 inputs these two kernels have no fast path: ten times slower and more.
-    eight, four = make(weight, 8, BF16), make(weight, 4, BF16)
+    eight, four = make(weight, 8), make(weight, 4)
     ours = QuantizedLinear(quantize(weight, FOUR))
     check_product(ours, ours.dequantize(), FP32)
     return {
@@ -72,8 +72,7 @@ def load_variants(name: str = "smollm2-135m") -> dict[str, nn.Module]:
     for precision, bits in (("FP32", 0), ("BF16", 0), ("INT8", 8), ("INT4", 4)):
         model = load_model(name)
         if bits:
-            swap_linears(model, bits, BF16)
-        # Codes stay, being integers; the kernels' scales are BF16 already.
+            swap_linears(model, bits)
         variants[precision] = model if precision == "FP32" else model.to(BF16)
     return variants
 
