@@ -122,8 +122,8 @@ def gptq_or_awq(results: Results, limits: Limits = claims_thresholds) -> Verdict
     fewer = 0.0 - _extra_bits(results, "awq", "gptq")
     paper = results["published"]["awq"]["llama_2_7b"]
     figure = (
-        f"GPTQ ahead on {len(won)} of {len(ahead)} texts (Llama 2 7B: {paper['gptq4']} against "
-        f"{paper['awq4']}); AWQ stores {fewer:.3f} bits fewer"
+        f"GPTQ ahead on {len(won)} of {len(ahead)} texts (Llama 2 7B: {paper['gptq4']:.2f} against "
+        f"{paper['awq4']:.2f}); AWQ stores {fewer:.3f} bits fewer"
     )
     parts = [len(won) > len(ahead) / 2, fewer >= limits.MIXED_BITS]
     half = "quality is meant, not speed" if parts[0] else "speed is meant, not quality"

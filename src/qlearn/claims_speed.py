@@ -63,11 +63,7 @@ def throughput(results: Results, limits: Limits = claims_thresholds) -> Verdict:
         f"{lead:.2f} at {tokens}" for tokens, lead in leads.items()
     )
     won = [str(tokens) for tokens, lead in leads.items() if lead > 1]
-    return judge(
-        figure,
-        [lead > 1 for lead in leads.values()],
-        f"a step has {' or '.join(won)} {'token' if won == ['1'] else 'tokens'}",
-    )
+    return judge(figure, [lead > 1 for lead in leads.values()], f"the batch is {' or '.join(won)}")
 
 
 def tensorrt(results: Results, limits: Limits = claims_thresholds) -> Verdict:

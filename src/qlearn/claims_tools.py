@@ -143,7 +143,7 @@ def _package(results: Results, limits: Limits, name: str, more: str) -> Verdict:
     row = rows(results, "tools", what="package", name=name)[0]
     age = (date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])).days / YEAR
     works = row["installs"] and row["imports"]
-    state = "installs" if row["installs"] else "does not install"
+    state = "imports" if works else "does not import" if row["installs"] else "does not install"
     figure = f"{name} {row['version']} of {row['released'][:4]}, {age:.1f} years old, {state}{more}"
     if works and age <= limits.RECENT_YEARS:
         return Verdict(HOLDS, figure)
