@@ -8,7 +8,7 @@ Source: llama.cpp's ``convert_hf_to_gguf.py``; the keys are in ggml's ``docs/ggu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -94,6 +94,39 @@ def metadata(config: Any) -> dict[str, int | float]:
         "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
         "rope.dimension_count": head,
         "rope.freq_base": float(_rope(config).get("rope_theta", 10000.0)),
+    }
+
+
+def read_config(found: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The inverse of :func:`metadata`: arguments for a ``LlamaConfig``.
+
+    Args:
+        found: a file's metadata; arrays may be left out.
+        tensors: shapes of its tensors, by name.
+
+    Raises:
+        KeyError: for what a Llama can't do without.
+    """
+    own = {key.removeprefix(f"{ARCHITECTURE}."): value for key, value in found.items()}
+    heads = own["attention.head_count"]
+    return {
+        "vocab_size": tensors["token_embd.weight"][0],
+        "hidden_size": own["embedding_length"],
+        "max_position_embeddings": own["context_length"],
+        "num_hidden_layers": own["block_count"],
+        "intermediate_size": own["feed_forward_length"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": own.get("attention.head_count_kv", heads),
+        "head_dim": own.get("rope.dimension_count", own["embedding_length"] // heads),
+        "rms_norm_eps": own["attention.layer_norm_rms_epsilon"],
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": own.get("rope.freq_base", 10000.0),
+        },
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "bos_token_id": found.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": found.get("tokenizer.ggml.eos_token_id"),
+        "pad_token_id": found.get("tokenizer.ggml.padding_token_id"),
     }
 
 

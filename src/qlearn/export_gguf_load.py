@@ -1,11 +1,11 @@
-"""Reads GGUF files: what is in one, and a Llama's blocks back into quantized layers."""
+"""Reads a Llama out of a GGUF file: its blocks come back as quantized layers, bit for bit."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from os import PathLike
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,165 +14,113 @@ from qlearn.affine import QuantizedTensor
 from qlearn.export_assemble import assemble, check_grid, float_weight, placeholder
 from qlearn.export_gguf import CONVENTION, FLOATS
 from qlearn.export_gguf_blocks import SCHEMES, from_blocks
-from qlearn.export_gguf_llama import ARCHITECTURE, stored_rows, tensor_names
+from qlearn.export_gguf_file import GgufFile, TensorRow, open_gguf
+from qlearn.export_gguf_llama import ARCHITECTURE, read_config, stored_rows, tensor_names
 from qlearn.scheme import CONVENTIONS, QuantScheme
-from qlearn.zoo import quiet
 from qlearn.zoo_files import check_memory, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
-class TensorRow(NamedTuple):
-    """One tensor of a file: its name, its type, its shape as torch has it, and its bytes."""
-
-    tensor: str
-    type: str
-    shape: tuple[int, ...]
-    bytes: int
-
-
-def gguf_contents(path: str | PathLike[str]) -> list[TensorRow]:
-    """List the tensors of a GGUF file, of whatever model and types, in the file's order.
-
-    Raises:
-        OSError: nothing there, a file of another kind, or a damaged one.
-    """
-    return [
-        TensorRow(tensor.name, tensor.tensor_type.name, _shape(tensor), int(tensor.n_bytes))
-        for tensor in _opened(Path(path).expanduser()).tensors
-    ]
+DTYPES = {name: dtype for dtype, name in FLOATS.items()}
+REMEDY = "load its floats with load_model"
 
 
 def load_gguf(path: Path) -> PreTrainedModel:
     """Build the model that a GGUF file holds, its layers with the codes and scales of the file.
 
-    Embeddings and a head that are quantized become floats.
+    An embedding and a head that are quantized become floats.
 
     Raises:
         ValueError: another architecture than Llama's, types or minima that no grid holds, RoPE
             that is scaled, a file without a quantized layer.
         OSError: a damaged or incomplete file.
     """
-    reader = _opened(path)
-    _check_architecture(reader, path)
-    check_memory(path, 4 * sum(int(tensor.n_elements) for tensor in reader.tensors))
-    from transformers import AutoConfig, LlamaForCausalLM
+    file = open_gguf(path)
+    _check_architecture(file)
+    check_memory(path, 4 * sum(prod(row.shape) for row in file.rows))
+    from transformers import LlamaConfig, LlamaForCausalLM
 
+    rows = {row.tensor: row for row in file.rows}
     try:
-        with quiet():
-            config = AutoConfig.from_pretrained(
-                path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
-            )
+        shapes = {name: row.shape for name, row in rows.items()}
+        config = LlamaConfig(**read_config(file.metadata, shapes))
         with torch.device("meta"):
             floats = LlamaForCausalLM(config)
     except Exception as error:
-        raise OSError(f"{path} does not describe a Llama: {first_line(error)}") from error
+        raise OSError(
+            f"{path} does not describe a Llama ({first_line(error)}); fetch it again"
+        ) from error
     names = {theirs: ours for ours, theirs in tensor_names(config.num_hidden_layers).items()}
     tensors: dict[str, Tensor] = {}
     layers: dict[str, QuantizedTensor] = {}
-    dtype = _dtype(reader)
-    for tensor in reader.tensors:
-        if tensor.name not in names:
-            raise ValueError(
-                f"{path} holds {tensor.name!r}, which is not read here; load it with load_model"
-            )
-        key, kind = names[tensor.name], tensor.tensor_type.name
-        order = stored_rows(tensor.name, config)
-        rows = None if order is None else order.argsort()
-        inside = key.startswith("model.layers.") and len(_shape(tensor)) > 1
-        if not inside or kind in FLOATS.values():
-            weight = _floats(tensor)
-            tensors[key] = weight if rows is None else weight[rows]
-            continue
+    # The model's dtype is that of its embedding, float32 where that is quantized.
+    dtype = DTYPES.get(rows["token_embd.weight"].type, torch.float32)
+    for row in file.rows:
+        if row.tensor not in names:
+            raise ValueError(f"{path} holds {row.tensor!r}, which is not read here; {REMEDY}")
+        key = names[row.tensor]
         name = key.removesuffix(".weight")
         where = f"{path}, layer {name!r}"
-        if _shape(tensor) != tuple(float_weight(floats, name, path).shape):
-            raise OSError(f"{where} has shape {_shape(tensor)}, the model another; fetch it again")
-        blocks = torch.from_numpy(tensor.data.copy())
-        blocks = blocks if rows is None else blocks[rows]
-        layers[name] = replace(_layer(blocks, kind, _scheme(reader, kind), where), dtype=dtype)
+        expected = floats.get_submodule(name).weight
+        assert isinstance(expected, Tensor)
+        if row.shape != tuple(expected.shape):
+            raise OSError(
+                f"{where} has the shape {row.shape}, {tuple(expected.shape)} belongs there; "
+                "fetch the file again"
+            )
+        stored = file.bytes_of(row)
+        order = stored_rows(row.tensor, config)
+        stored = stored if order is None else stored[order.argsort()]
+        if row.type in DTYPES or not row.tensor.startswith("blk."):
+            tensors[key] = _floats(stored, row)
+            continue
+        float_weight(floats, name, path)
+        layers[name] = replace(_layer(stored, row, file, where), dtype=dtype)
         tensors[key] = placeholder(floats, name, dtype)
     if not layers:
-        raise ValueError(f"{path} holds no quantized layer; load it with load_model")
+        raise ValueError(f"{path} holds no quantized layer; {REMEDY}")
     return assemble(path, LlamaForCausalLM, config, tensors, layers, dtype)
 
 
-def _opened(path: Path) -> Any:
-    """A reader of a file that is whole: one whose tensors all lie within it."""
-    from gguf import GGUFReader
-
-    if not path.is_file():
-        raise FileNotFoundError(f"path={str(path)!r} is not a file; name a .gguf file")
-    try:
-        reader = GGUFReader(path)
-    except Exception as error:
-        raise OSError(
-            f"{path} is not a whole GGUF file ({first_line(error)}); fetch it again"
-        ) from error
-    if not reader.tensors:
-        raise OSError(f"{path} holds no tensors; fetch it again")
-    return reader
-
-
-def _check_architecture(reader: Any, path: Path) -> None:
-    field = reader.get_field("general.architecture")
-    found = field.contents() if field else None
+def _check_architecture(file: GgufFile) -> None:
+    found = file.metadata.get("general.architecture")
     if found != ARCHITECTURE:
         raise ValueError(
-            f"{path} holds the architecture {found!r}; {ARCHITECTURE!r} alone is read with its "
-            "codes: load the floats with load_model"
+            f"{file.path} holds the architecture {found!r}; {ARCHITECTURE!r} alone is read with "
+            f"its codes: {REMEDY}"
         )
-    scaling = reader.get_field(f"{ARCHITECTURE}.rope.scaling.type")
-    if scaling and scaling.contents() != "none":
-        raise ValueError(f"{path} scales RoPE, which is not read here; load it with load_model")
+    if file.metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "none") != "none":
+        raise ValueError(f"{file.path} scales RoPE, which is not read here; {REMEDY}")
 
 
-def _scheme(reader: Any, kind: str) -> QuantScheme | None:
-    """The scheme of a type, with the convention that our own files name."""
-    field = reader.get_field(f"{CONVENTION}.{kind}")
-    scheme = SCHEMES.get(kind)
-    convention = str(field.contents()) if field else ""
-    if scheme is None or CONVENTIONS.get(convention) is not scheme.symmetric:
-        return scheme
-    return replace(scheme, convention=convention)
-
-
-def _layer(blocks: Tensor, kind: str, scheme: QuantScheme | None, where: str) -> QuantizedTensor:
-    if kind not in SCHEMES:
+def _layer(blocks: Tensor, row: TensorRow, file: GgufFile, where: str) -> QuantizedTensor:
+    if row.type not in SCHEMES:
         raise ValueError(
-            f"{where} has the type {kind}; {', '.join(SCHEMES)} are read with their codes: "
-            "load the floats with load_model"
+            f"{where} has the type {row.type}; {', '.join(SCHEMES)} are read with their codes: "
+            f"{REMEDY}"
         )
     try:
-        quantized = from_blocks(blocks, kind, scheme)
+        quantized = from_blocks(blocks, row.type, _scheme(file, row.type))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     check_grid(quantized, where)
     return quantized
 
 
-def _floats(tensor: Any) -> Tensor:
+def _scheme(file: GgufFile, kind: str) -> QuantScheme:
+    """The scheme of a type, with the convention that our own files name."""
+    scheme = SCHEMES[kind]
+    convention = file.metadata.get(f"{CONVENTION}.{kind}", "")
+    if CONVENTIONS.get(convention) is not scheme.symmetric:
+        return scheme
+    return replace(scheme, convention=convention)
+
+
+def _floats(stored: Tensor, row: TensorRow) -> Tensor:
     """A tensor as floats: as stored, or dequantized."""
-    from gguf import dequantize
+    if row.type in DTYPES:
+        return stored.contiguous().view(DTYPES[row.type])
+    from gguf import GGMLQuantizationType, dequantize
 
-    kinds = {name: dtype for dtype, name in FLOATS.items()}
-    dtype = kinds.get(tensor.tensor_type.name)
-    if dtype is not None:
-        stored = torch.from_numpy(tensor.data.copy()).contiguous().view(torch.uint8)
-        return stored.view(dtype).view(_shape(tensor))
-    return torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-
-
-def _dtype(reader: Any) -> torch.dtype:
-    """The dtype of the model: that of its embedding, float32 where that is quantized."""
-    kinds = {name: dtype for dtype, name in FLOATS.items()}
-    for tensor in reader.tensors:
-        if tensor.name == "token_embd.weight":
-            return kinds.get(tensor.tensor_type.name, torch.float32)
-    return torch.float32
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    """Its shape as torch counts: GGUF names the innermost dimension first."""
-    return tuple(int(size) for size in reversed(tensor.shape))
+    return torch.from_numpy(dequantize(stored.numpy(), GGMLQuantizationType[row.type]).copy())

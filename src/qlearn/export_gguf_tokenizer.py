@@ -11,7 +11,6 @@ itself GPT-2. Its vocabulary gives it away: no merge joins a digit to anything.
 from __future__ import annotations
 
 import json
-import unicodedata
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +129,6 @@ def _merge(pair: str | list[str]) -> tuple[str, str]:
 
 
 def _joins_digits(merges: list[tuple[str, str]]) -> bool:
-    """Whether some merge makes a token of a digit and something else."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    bytes_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
-    for left, right in merges:
-        text = bytes(bytes_of.get(letter, 32) for letter in left + right).decode(errors="replace")
-        if len(text) > 1 and any(unicodedata.category(letter)[0] == "N" for letter in text):
-            return True
-    return False
+    """Whether some merge makes a token of a digit and something else; digits spell themselves."""
+    digits = set("0123456789")
+    return any(digits.intersection(left + right) for left, right in merges)
