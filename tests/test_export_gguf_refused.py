@@ -189,16 +189,17 @@ def test_damage_anywhere_before_the_weights_never_ends_in_another_error(file):
     """Each byte of the header, turned over: refused as damaged or unknown, or of no consequence."""
     whole = bytearray(file.read_bytes())
     refused = 0
-    for place in range(0, min(tensor.data_offset for tensor in GGUFReader(file).tensors), 5):
+    for place in range(0, min(tensor.data_offset for tensor in GGUFReader(file).tensors), 3):
         whole[place] ^= 0xFF
         file.write_bytes(whole)
         whole[place] ^= 0xFF
         try:
             gguf_contents(file)
-            load_quantized(file)
+            if place % 60 == 0:
+                load_quantized(file)
         except (OSError, ValueError):
             refused += 1
-    assert refused > 50
+    assert refused > 100
 
 
 def edit_scale(file, pattern):
@@ -257,6 +258,14 @@ def test_tensors_of_another_size_are_refused(file):
         return value // 2 if key == "llama.feed_forward_length" else value
 
     with pytest.raises(OSError, match=r"mlp.gate_proj' has the shape \(128, 64\), \(64, 64\)"):
+        load_quantized(written(file, change=change))
+
+
+def test_a_model_of_billions_of_blocks_is_not_built(file):
+    def change(key, value):
+        return 2**32 - 1 if key == "llama.block_count" else value
+
+    with pytest.raises(OSError, match=r"block_count=4294967295, which its tensors do not bear"):
         load_quantized(written(file, change=change))
 
 

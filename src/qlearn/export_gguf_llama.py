@@ -106,14 +106,18 @@ def read_config(found: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]
 
     Raises:
         KeyError: for what a Llama can't do without.
+        ValueError: for more transformer blocks than the file holds.
     """
     own = {key.removeprefix(f"{ARCHITECTURE}."): value for key, value in found.items()}
-    heads = own["attention.head_count"]
+    heads, blocks = own["attention.head_count"], own["block_count"]
+    # Before a model of billions of blocks is built out of a damaged number.
+    if f"blk.{blocks - 1}.attn_q.weight" not in tensors:
+        raise ValueError(f"block_count={blocks}, which its tensors do not bear out")
     return {
         "vocab_size": tensors["token_embd.weight"][0],
         "hidden_size": own["embedding_length"],
         "max_position_embeddings": own["context_length"],
-        "num_hidden_layers": own["block_count"],
+        "num_hidden_layers": blocks,
         "intermediate_size": own["feed_forward_length"],
         "num_attention_heads": heads,
         "num_key_value_heads": own.get("attention.head_count_kv", heads),
