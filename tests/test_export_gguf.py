@@ -16,6 +16,7 @@ from qlearn import (
     save_quantized,
 )
 from qlearn.affine import QuantizedTensor, quantize
+from qlearn.blocks import set_module
 from qlearn.convert import copy_for_quantization
 from qlearn.export_gguf_blocks import BLOCK_BYTES, SCHEMES, from_blocks, to_blocks
 from qlearn.export_gguf_file import gguf_contents
@@ -40,9 +41,9 @@ def saved(model, folder, **options):
     return save_quantized(model, folder / "m", "gguf", **options) / "model.gguf"
 
 
-def logits(model):
+def logits(model, tokens=TOKENS):
     with torch.no_grad():
-        return model(TOKENS).logits
+        return model(tokens).logits
 
 
 def distance(found, expected):
@@ -242,15 +243,32 @@ def test_the_packaged_file_is_named_and_its_codes_are_not_guessed_at():
 
 @pytest.mark.model
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "bound"), [("Q8_0", 1e-6), ("Q4_1", 2e-2)])
-def test_the_packaged_model(smollm, tokenizer, tmp_path, kind, bound):
-    """Minima in float16 cost Q4_1 almost a hundredth of the logits; the others cost nothing."""
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_1"])
+def test_the_packaged_model(smollm, tokenizer, tmp_path, kind):
+    """Q8_0 costs nothing; Q4_1 what minima in float16 do, 0.8% of these logits, and nothing else."""
     model = quantized(SCHEMES[kind], copy_for_quantization(smollm))
     path = saved(model, tmp_path, tokenizer=tokenizer)
-    theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
-    assert distance(logits(theirs), logits(model)) <= bound
     assert_same(load_quantized(path), model)
-    text = "In 2025, 12 of the 345 editors wrote: 7 words!"
     read = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    assert read(text).input_ids == tokenizer(text).input_ids
+    text = "In 2025, 12 of the 345 editors wrote: 7 words!"
+    tokens = tokenizer(text, return_tensors="pt").input_ids
+    assert read(text).input_ids == tokens[0].tolist()
     assert read.chat_template == tokenizer.chat_template
+    theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+    found = logits(theirs, tokens)
+    if kind == "Q4_1":
+        assert 1e-3 < distance(found, logits(model, tokens)) <= 2e-2
+        round_minima(model)
+    assert distance(found, logits(model, tokens)) <= 1e-6
+
+
+def round_minima(model):
+    """Put floats in the place of the layers: ``d q + m`` with m in float16."""
+    for name, layer in quantized_layers(model).items():
+        weight = quantized_tensor(layer)
+        step = weight.scale.float()
+        minimum = (-weight.zero_point * step).half().float()
+        floats = weight.codes.view(*step.shape, 32) * step[..., None] + minimum[..., None]
+        linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+        linear.weight = torch.nn.Parameter(floats.flatten(1), requires_grad=False)
+        set_module(model, name, linear)
