@@ -245,7 +245,7 @@ def test_the_packaged_file_is_named_and_its_codes_are_not_guessed_at():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_1"])
 def test_the_packaged_model(smollm, tokenizer, tmp_path, kind):
-    """Q8_0 costs nothing; Q4_1 what minima in float16 do, 0.8% of these logits, and nothing else."""
+    """Q8_0 costs nothing; Q4_1 what minima in float16 do, 0.8% of these logits, and no more."""
     model = quantized(SCHEMES[kind], copy_for_quantization(smollm))
     path = saved(model, tmp_path, tokenizer=tokenizer)
     assert_same(load_quantized(path), model)
