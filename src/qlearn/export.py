@@ -1,4 +1,4 @@
-"""save_quantized: a quantized model as a folder that transformers, vLLM and their like load.
+"""save_quantized: a quantized model as a folder that transformers, vLLM or llama.cpp loads.
 
 All that can be refused is refused before anything is written, and the folder appears whole or not
 at all: it is made under a temporary name and renamed.
@@ -6,30 +6,34 @@ at all: it is made under a temporary name and renamed.
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from qlearn.blocks import find_blocks, is_linear
+from qlearn.blocks import find_blocks
 from qlearn.export_awq import Awq
 from qlearn.export_bitsandbytes import Bitsandbytes
 from qlearn.export_compressed import Compressed
+from qlearn.export_gguf import GGUF_FILE, Gguf
 from qlearn.export_gptq import Gptq
-from qlearn.export_layout import Contents, Layout
+from qlearn.export_layout import Format, Layout
+from qlearn.export_safetensors import WEIGHTS, Safetensors
 from qlearn.int8_linear import Int8Linear
 from qlearn.layer_base import CodesLinear
+
+__all__ = ["FORMATS", "LAYOUTS", "WEIGHTS", "save_quantized"]
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LAYOUTS: tuple[Layout, ...] = (Gptq("gptq"), Gptq("gptq_v2"), Awq(), Compressed(), Bitsandbytes())
 LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
-WEIGHTS = "model.safetensors"
+_FORMATS: tuple[Format, ...] = (*map(Safetensors, _LAYOUTS), Gguf())
+FORMATS = {known.name: known for known in _FORMATS}
 
 
 def save_quantized(
@@ -39,7 +43,7 @@ def save_quantized(
     tokenizer: PreTrainedTokenizerBase | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a quantized model to ``folder``: one safetensors file and its configurations.
+    """Write a quantized model to ``folder``: one file of weights, and what its loaders ask for.
 
     Args:
         model: a causal language model of transformers, quantized with
@@ -47,8 +51,9 @@ def save_quantized(
         folder: where to; what is missing of its path is made.
         format: ``"gptq"`` (version 1, the most widely read), ``"gptq_v2"`` (which also holds
             zero-points of 0), ``"awq"`` or ``"compressed-tensors"`` for uniform grids;
-            ``"bitsandbytes"`` for NF4 and FP4.
-        tokenizer: is saved beside the model where it is given.
+            ``"bitsandbytes"`` for NF4 and FP4; ``"gguf"`` for Llamas with groups of 32, as one
+            file ``model.gguf`` that holds the configuration too.
+        tokenizer: is saved beside the model where it is given; for ``"gguf"`` in its file.
         overwrite: replace a folder that holds a model.
 
     Returns:
@@ -56,25 +61,26 @@ def save_quantized(
 
     Raises:
         ValueError: an unknown format, a model that is not quantized or not one of transformers,
-            layers or a scheme that the format or its loaders do not hold.
+            layers, a scheme or a tokenizer that the format or its loaders do not hold.
         OSError: a folder that is not empty, or can't be written.
     """
-    if format not in LAYOUTS:
+    if format not in FORMATS:
         raise ValueError(
-            f"format={format!r} is not known; choose {', '.join(map(repr, list(LAYOUTS)))}"
+            f"format={format!r} is not known; choose {', '.join(map(repr, list(FORMATS)))}"
         )
-    layout = LAYOUTS[format]
+    writer = FORMATS[format]
     layers = _quantized_layers(model)
-    contents = _contents(model, layers)
+    _check_place(model, layers)
+    writer.check_model(model, layers, tokenizer)
     _check_linear(model, layers)
     for name, layer in layers.items():
-        if not isinstance(layer, layout.layer):
-            fitting = [known.name for known in _LAYOUTS if isinstance(layer, known.layer)]
+        if not isinstance(layer, writer.layer):
+            fitting = [known.name for known in FORMATS.values() if isinstance(layer, known.layer)]
             raise ValueError(
                 f"layer {name!r} is {layer.scheme}, a {type(layer).__name__}, which "
                 f"format={format!r} does not hold; choose {' or '.join(map(repr, fitting))}"
             )
-        layout.check(name, layer)
+        writer.check(name, layer)
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,63 +89,11 @@ def save_quantized(
     ) as temporary:
         made = Path(temporary) / "new"
         made.mkdir()
-        _write(model, made, layers, layout, contents)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(made)
+        writer.write(model, layers, tokenizer, made)
         if target.exists():  # a rename on top of it would fail on Windows
             target.rename(Path(temporary) / "old")
         made.rename(target)
     return target
-
-
-def _write(
-    model: Any,
-    folder: Path,
-    layers: dict[str, CodesLinear],
-    layout: Layout,
-    contents: Contents,
-) -> None:
-    """Write configuration, generation configuration and weights."""
-    from safetensors.torch import save_file
-
-    config = copy.deepcopy(model.config)
-    config.quantization_config = layout.config(contents)
-    config.architectures = [type(model).__name__]
-    config.dtype = model.dtype
-    config.save_pretrained(folder)
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.save_pretrained(folder)
-    tensors = _float_tensors(model, layers)
-    for name, layer in layers.items():
-        for part, tensor in layout.tensors(layer).items():
-            tensors[f"{name}.{part}"] = tensor
-    # No loader asks for the convention that fitted the grid: it is for load_quantized.
-    convention = getattr(contents.scheme, "convention", None)
-    metadata = {"format": "pt"} | ({"convention": convention} if convention else {})
-    save_file(tensors, folder / WEIGHTS, metadata)
-
-
-def _float_tensors(model: nn.Module, layers: dict[str, CodesLinear]) -> dict[str, Tensor]:
-    """All that is stored as floats: embeddings, norms, biases, layers that were left out.
-
-    A tied tensor is stored once, under the name of the one that it is tied to.
-    """
-    state = model.state_dict()
-    tied: dict[str, str] = getattr(model, "all_tied_weights_keys", {})
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in state.items():
-        owner, _, part = name.rpartition(".")
-        if owner in layers and part != "bias":
-            continue
-        source = state.get(tied.get(name, ""))
-        if source is not None and source.data_ptr() == tensor.data_ptr():
-            continue
-        # safetensors refuses tensors that share memory.
-        shared = tensor.data_ptr() in seen
-        found[name] = tensor.clone() if shared else tensor.contiguous()
-        seen.add(tensor.data_ptr())
-    return found
 
 
 def _quantized_layers(model: nn.Module) -> dict[str, CodesLinear]:
@@ -162,10 +116,9 @@ def _quantized_layers(model: nn.Module) -> dict[str, CodesLinear]:
     return layers
 
 
-def _contents(model: nn.Module, layers: dict[str, CodesLinear]) -> Contents:
-    """What the configuration has to say, for layers that it can say it of."""
+def _check_place(model: nn.Module, layers: dict[str, CodesLinear]) -> None:
+    """Raise a ValueError for a layer that no format holds, or where no loader looks for it."""
     blocks, _ = find_blocks(model)
-    scheme = next(iter(layers.values())).scheme
     for name, layer in layers.items():
         if isinstance(layer, Int8Linear):
             raise ValueError(
@@ -177,15 +130,6 @@ def _contents(model: nn.Module, layers: dict[str, CodesLinear]) -> Contents:
                 f"layer {name!r} is quantized but lies outside the transformer blocks ({blocks}), "
                 "where no loader looks for it; leave it as it is"
             )
-        if layer.scheme != scheme:
-            raise ValueError(
-                f"layer {name!r} has scheme={layer.scheme}, others {scheme}; a folder holds one: "
-                "quantize all layers alike, or leave some out with skip="
-            )
-    modules = model.named_modules(remove_duplicate=False)
-    kept = [name for name, module in modules if is_linear(module)]
-    dtype = str(next(iter(layers.values())).dtype).removeprefix("torch.")
-    return Contents(scheme, dtype, tuple(layers), tuple(kept), blocks)
 
 
 def _check_linear(model: nn.Module, layers: dict[str, CodesLinear]) -> None:
@@ -213,8 +157,8 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(
             f"folder={str(target)!r} is not empty; choose another, or pass overwrite=True"
         )
-    if not (target / "config.json").is_file():
+    if not any((target / name).is_file() for name in ("config.json", GGUF_FILE)):
         raise FileExistsError(
-            f"folder={str(target)!r} holds something else than a model (no config.json), which "
-            "overwrite=True would delete; choose another, or empty it yourself"
+            f"folder={str(target)!r} holds something else than a model (no config.json and no "
+            f"{GGUF_FILE}), which overwrite=True would delete; choose another, or empty it yourself"
         )

@@ -1,14 +1,16 @@
-"""What the layouts of quantized checkpoints share: one layer's codes, and the questions put to it.
+"""What the formats of quantized checkpoints share: one layer's codes, and the questions put to it.
 
-A layout says how a layer's codes, scales and zero-points lie in a safetensors file, which schemes
-it can hold, and what a loader must read in ``config.json`` to find its way.
+A format writes a model into a folder. Most are a safetensors file in some layout, which says how a
+layer's codes, scales and zero-points lie in it, which schemes it can hold, and what a loader must
+read in ``config.json`` to find its way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +21,9 @@ from qlearn.layer_base import CodesLinear
 from qlearn.layers import QuantizedLinear
 from qlearn.packing import unpack
 from qlearn.scheme import QuantScheme
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,45 @@ class Contents:
     blocks: str
 
 
+class Format(Protocol):
+    """One way to write a quantized model down: what ``save_quantized`` asks of it, in order."""
+
+    @property
+    def name(self) -> str:
+        """What ``save_quantized`` calls it."""
+        ...
+
+    @property
+    def layer(self) -> type[CodesLinear]:
+        """The kind of layer that it holds."""
+        ...
+
+    def check_model(
+        self,
+        model: Any,
+        layers: Mapping[str, CodesLinear],
+        tokenizer: PreTrainedTokenizerBase | None,
+    ) -> None:
+        """Raise a ValueError for a model or a tokenizer that it can't hold."""
+        ...
+
+    def check(self, name: str, layer: Any) -> None:
+        """Raise a ValueError for a layer that it can't hold."""
+        ...
+
+    def write(
+        self,
+        model: Any,
+        layers: Mapping[str, CodesLinear],
+        tokenizer: PreTrainedTokenizerBase | None,
+        folder: Path,
+    ) -> None:
+        """Write all files into a folder that is there and empty."""
+        ...
+
+
 class Layout(Protocol):
-    """One way to lay quantized layers out on disk."""
+    """One way to lay quantized layers out in a safetensors file."""
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
-"""load_quantized: GPTQ, AWQ, compressed-tensors and bitsandbytes folders into quantized layers.
+"""load_quantized: what save_quantized and other tools write, back into quantized layers.
 
 Codes, scales and zero-points come back bit for bit, so that one can look inside. Only safetensors
-are read, and no code that comes with a model is run.
+and GGUF are read, and no code that comes with a model is run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qlearn.affine import QuantizedTensor
-from qlearn.blocks import is_linear, set_module, weight_of
 from qlearn.codebook import BlockwiseTensor, CodebookScheme
 from qlearn.export import LAYOUTS
+from qlearn.export_assemble import assemble, check_grid, float_weight, placeholder
+from qlearn.export_gguf_load import load_gguf
 from qlearn.export_layout import Layout
-from qlearn.layer_codebook import CodebookLinear
-from qlearn.layers import QuantizedLinear
 from qlearn.scheme import CONVENTIONS, QuantScheme
-from qlearn.zoo import quiet
 from qlearn.zoo_files import check_config, check_memory, first_line, stored_parameters
 
 if TYPE_CHECKING:
@@ -37,7 +35,8 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
     """Read a folder that :func:`qlearn.export.save_quantized`, or another tool, wrote.
 
     Args:
-        folder: holds ``config.json`` with a ``quantization_config``, and safetensors.
+        folder: holds ``config.json`` with a ``quantization_config``, and safetensors; or one GGUF
+            file and no safetensors. A GGUF file can be named itself.
 
     Returns:
         The model in evaluation mode, on the CPU, its quantized layers
@@ -49,6 +48,9 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
         OSError: nothing there, a damaged or incomplete file, pickles instead of safetensors.
     """
     path = Path(folder).expanduser()
+    gguf = _gguf_file(path)
+    if gguf is not None:
+        return load_gguf(gguf)
     if not path.is_dir():
         raise FileNotFoundError(f"folder={str(folder)!r} does not exist; name one that does")
     check_config(path)
@@ -63,6 +65,18 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
     return _assemble(path, layout, scheme, tensors)
 
 
+def _gguf_file(path: Path) -> Path | None:
+    """The GGUF file to read, where there is one and nothing else."""
+    if path.suffix == ".gguf" and path.is_file():
+        return path
+    found = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    if not found or any(path.glob("*.safetensors")):
+        return None
+    if len(found) > 1:
+        raise ValueError(f"folder={str(path)!r} holds {len(found)} GGUF files; name one of them")
+    return found[0]
+
+
 def _assemble(
     path: Path, layout: Layout, scheme: Scheme, tensors: dict[str, Tensor]
 ) -> PreTrainedModel:
@@ -74,41 +88,19 @@ def _assemble(
     layers: dict[str, QuantizedTensor | BlockwiseTensor] = {}
     mark = f".{layout.mark}"
     for name in [key.removesuffix(mark) for key in tensors if key.endswith(mark)]:
-        weight = _float_weight(floats, name, path)
+        weight = float_weight(floats, name, path)
         parts = {}
         for part in layout.tensor_names(scheme):
             if f"{name}.{part}" not in tensors:
                 raise OSError(f"{path} lacks {name}.{part}; fetch its files again")
             parts[part] = tensors.pop(f"{name}.{part}")
         layers[name] = _read_layer(layout, parts, weight, scheme, f"{path}, layer {name!r}", dtype)
-        # One zero in the place of all weights: the float layer is replaced below.
-        stored = floats.get_submodule(name).weight
-        tensors[f"{name}.weight"] = torch.zeros((), dtype=dtype).expand(stored.shape)
+        tensors[f"{name}.weight"] = placeholder(floats, name, dtype)
     if not layers:
         raise OSError(f"{path} holds no quantized layer in format={layout.name!r}")
-    try:
-        with quiet():
-            model, report = kind.from_pretrained(
-                None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
-            )
-    except (RuntimeError, ValueError) as error:
-        raise OSError(f"{path} can't be loaded: {first_line(error)}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise OSError(
-            f"{path} lacks {len(missing)} of the model's weights ({missing[0]}, ...); "
-            "fetch its files again"
-        )
-    for name, quantized in layers.items():
-        bias = getattr(model.get_submodule(name), "bias", None)
-        if isinstance(quantized, BlockwiseTensor):
-            set_module(model, name, CodebookLinear(quantized, bias))
-        else:
-            layer = QuantizedLinear(quantized, bias)
-            layer.scale = quantized.scale.contiguous()  # as stored, where it would be rounded
-            set_module(model, name, layer)
+    model = assemble(path, kind, config, tensors, layers, dtype)
     _add_generation_config(model, path)
-    return model.eval()
+    return model
 
 
 def _read_layer(
@@ -124,17 +116,7 @@ def _read_layer(
         quantized = layout.read(parts, (weight.shape[0], weight.shape[1]), scheme)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    scales = quantized.absmax if isinstance(quantized, BlockwiseTensor) else quantized.scale
-    if not bool(torch.isfinite(scales).all()):
-        raise OSError(f"{where}: its scales hold NaN or infinite values; fetch the file again")
-    if isinstance(quantized, BlockwiseTensor):
-        return replace(quantized, dtype=dtype)
-    middle = quantized.scheme.levels // 2
-    if quantized.scheme.symmetric and bool((quantized.zero_point != middle).any()):
-        raise OSError(
-            f"{where}: zero-points other than {middle} in a file that calls itself symmetric; "
-            "fetch it again"
-        )
+    check_grid(quantized, where)
     return replace(quantized, dtype=dtype)
 
 
@@ -199,17 +181,6 @@ def _model_class(path: Path) -> tuple[PretrainedConfig, Any]:
             "model; choose one that is, such as a Llama"
         )
     return config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-
-
-def _float_weight(floats: nn.Module, name: str, path: Path) -> Tensor:
-    """The place of a layer's float weight ``[out, in]``, without its values."""
-    try:
-        module = floats.get_submodule(name)
-    except AttributeError:
-        module = None
-    if module is None or not is_linear(module):
-        raise OSError(f"{path} holds a quantized {name!r}, which the model has no linear layer for")
-    return weight_of(module)
 
 
 def _add_generation_config(model: Any, path: Path) -> None:
