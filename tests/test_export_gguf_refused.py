@@ -227,8 +227,8 @@ def written(path, arch="llama", change=lambda key, value: value, lost=(), extra=
     for tensor in reader.tensors:
         if tensor.name not in lost:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    for name, shape in extra:
-        writer.add_tensor(name, torch.zeros(shape).numpy())
+    for name, data, kind in extra:
+        writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -240,7 +240,11 @@ def written(path, arch="llama", change=lambda key, value: value, lost=(), extra=
     ("error", "options", "words"),
     [
         (ValueError, {"arch": "qwen2"}, r"architecture 'qwen2'.*load_model"),
-        (ValueError, {"extra": [("rope_freqs.weight", (8,))]}, r"'rope_freqs.weight', which"),
+        (
+            ValueError,
+            {"extra": [("rope_freqs.weight", torch.ones(8).numpy(), None)]},
+            r"'rope_freqs.weight', which",
+        ),
         (OSError, {"lost": ["llama.block_count"]}, r"does not describe a Llama.*block_count"),
         (OSError, {"lost": ["token_embd.weight"]}, r"does not describe a Llama.*token_embd"),
         (OSError, {"lost": ["blk.1.ffn_up.weight"]}, r"lacks 1 of.*layers.1.mlp.up_proj.weight"),
@@ -270,24 +274,11 @@ def test_a_model_of_billions_of_blocks_is_not_built(file):
 
 
 def test_types_that_no_grid_holds_are_refused(file):
-    weight = torch.randn(128, 64).numpy()
-    copy = written(file, lost=["blk.0.ffn_up.weight"])
-    reader = GGUFReader(copy)
-    assert "blk.0.ffn_up.weight" not in {tensor.name for tensor in reader.tensors}
-    writer = GGUFWriter(file.with_name("other.gguf"), "llama")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.arch")):
-            writer.add_key_value(field.name, field.contents(), field.types[0])
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     kind = gguf.GGMLQuantizationType.Q5_0
-    writer.add_tensor("blk.0.ffn_up.weight", gguf.quantize(weight, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    name, blocks = "blk.0.ffn_up.weight", gguf.quantize(torch.randn(128, 64).numpy(), kind)
+    copy = written(file, lost=[name], extra=[(name, blocks, kind)])
     with pytest.raises(ValueError, match=r"mlp.up_proj' has the type Q5_0; Q8_0, Q4_0, Q4_1 are"):
-        load_quantized(file.with_name("other.gguf"))
+        load_quantized(copy)
 
 
 def test_places_with_other_files(file, tmp_path):

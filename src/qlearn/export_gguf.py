@@ -5,7 +5,7 @@ their bytes. Each tensor has a type of its own, so layers of different schemes g
 keep their codes and scales bit for bit; of a 4-bit asymmetric layer the minimum is rounded, see
 :mod:`qlearn.export_gguf_blocks`. Embeddings, head and layers that were left out keep the model's
 dtype; norms are float32, as llama.cpp wants them. It multiplies blocks with inputs that it rounds
-to 8 bits first, so its logits are not quite those of transformers, which makes floats of the blocks.
+to 8 bits first, so its logits are not quite those of transformers, which turns blocks into floats.
 
 Source: ggml's ``docs/gguf.md``; gguf-py's ``GGUFWriter`` writes the file.
 """
