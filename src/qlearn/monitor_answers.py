@@ -20,7 +20,7 @@ import torch
 
 from qlearn.monitor_cusum import check_positive
 
-_HIGHEST = 1500  # steps
+_HIGHEST = 1000  # steps
 
 
 @dataclass

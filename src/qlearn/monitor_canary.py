@@ -51,6 +51,19 @@ class CanaryResult:
     def __len__(self) -> int:
         return len(self.kl)
 
+    def __getitem__(self, prompts: slice) -> CanaryResult:
+        """Some neighbouring prompts of it.
+
+        Raises:
+            ValueError: for a slice with a step, or without prompts.
+        """
+        first, stop, step = prompts.indices(len(self))
+        if step != 1 or stop <= first:
+            raise ValueError(f"prompts={prompts} takes none of {len(self)}, or not neighbours")
+        exact = None if self.exact is None else self.exact[first:stop]
+        parts = (each[first:stop] for each in (self.kl, self.surprise, self.agreement))
+        return CanaryResult(*parts, exact, self.first + first, self.canary)
+
 
 @dataclass(frozen=True, eq=False)
 class Canary:

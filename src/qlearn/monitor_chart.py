@@ -29,7 +29,7 @@ WINSOR = 3.0  # deviations above the allowance that one value counts at the most
 RESAMPLES = 200
 CONFIDENCE = 0.95
 LEAST_SAMPLE = 30
-_HIGHEST = 200.0  # a threshold in deviations
+_HIGHEST = 60.0  # deviations; above it the Markov chain's cells are too coarse
 
 
 @dataclass
@@ -114,6 +114,14 @@ def design(sample: Tensor, shift: float, one_false_alarm_in: float = 10_000) -> 
     allowance = shift / 2
     healthy = _resampled(_worst(sample, allowance, unseen=3 / len(sample)), len(sample))
 
+    drift = float((healthy.weights @ healthy.values).quantile(CONFIDENCE))
+    small = (
+        f"shift={shift:.3g} is too small: healthy prompts alone may drift by {drift:.3g}, and half "
+        "of the shift must lie well above that; raise the shift, or measure more healthy prompts"
+    )
+    if drift >= allowance:
+        raise ValueError(small)
+
     def keeps(threshold: float) -> bool:
         lengths = average_run_length(healthy, allowance, threshold)
         return float(lengths.quantile(1 - CONFIDENCE)) >= one_false_alarm_in
@@ -122,11 +130,7 @@ def design(sample: Tensor, shift: float, one_false_alarm_in: float = 10_000) -> 
     while not keeps(high):
         low, high = high, high * 1.5
         if high > _HIGHEST:
-            raise ValueError(
-                f"shift={shift:.3g} is too small: healthy prompts alone drift by "
-                f"{float(sample.mean()):.3g}, and half of the shift must lie well above that; "
-                "raise the shift, or measure more healthy prompts"
-            )
+            raise ValueError(small)
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (low, middle) if keeps(middle) else (middle, high)

@@ -16,13 +16,46 @@ time when all was well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from qlearn.logits import Predictor, row_slices
 from qlearn.monitor_cusum import check_positive
+
+
+def prompt_features(model: nn.Module, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """What is compared of each prompt: its length, and how much it surprises a model.
+
+    Args:
+        model: the original, or any fixed one; a served model that drifts itself would not do.
+        prompts: token ids of each, two at the least: the first of a prompt is not predicted.
+
+    Returns:
+        ``length`` in tokens and ``surprise`` in nats a token, float64 ``[prompts]``.
+
+    Raises:
+        ValueError: for no prompts, one of fewer than two tokens, or ids the model does not know.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    if not len(lengths) or int(lengths.min()) < 2:
+        raise ValueError("prompts is empty or has one of fewer than two tokens; leave it out")
+    # Padding on the right needs no mask: a causal model's earlier positions never look at it.
+    tokens = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = torch.as_tensor(prompt)
+    predictor = Predictor(model, tokens)
+    surprise = []
+    with predictor.evaluating(), torch.inference_mode():
+        for rows in row_slices(tokens):
+            features = predictor.features(rows)
+            for own, row in zip(features, range(rows.start, rows.stop), strict=True):
+                logits = predictor.logits(own[: lengths[row] - 1]).cpu()
+                targets = tokens[row, 1 : lengths[row]]
+                surprise.append(float(nn.functional.cross_entropy(logits, targets)))
+    return {"length": lengths.double(), "surprise": torch.tensor(surprise, dtype=torch.float64)}
 
 
 def ks_distance(first: Tensor, second: Tensor) -> float:
@@ -35,8 +68,8 @@ def ks_distance(first: Tensor, second: Tensor) -> float:
     """
     first, second = _sample("first", first), _sample("second", second)
     points = torch.cat([first, second])
-    gaps = [torch.searchsorted(each, points, right=True) / len(each) for each in (first, second)]
-    return float((gaps[0].double() - gaps[1].double()).abs().max())
+    below = [torch.searchsorted(each, points, right=True).double() for each in (first, second)]
+    return float((below[0] / len(first) - below[1] / len(second)).abs().max())
 
 
 def ks_p_value(distance: float, first: int, second: int) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlearn.monitor_rules import Budget, Rule, annotations, rules_document
+from qlearn.monitor_rules import Budget, Rule, messages, rules_document
 
 RULES, TESTS = "alerts.yml", "alerts_test.yml"
 
@@ -75,7 +75,7 @@ def _test(rules: Sequence[Rule], series: Mapping[str, str], fired: Rule | None) 
         expected = []
         if rule is fired:
             labels = {"severity": rule.severity, **rule.labels}
-            expected = [{"exp_labels": labels, "exp_annotations": annotations(rule)}]
+            expected = [{"exp_labels": labels, "exp_annotations": messages(rule)}]
         check = {"eval_time": "30m", "alertname": rule.name, "exp_alerts": expected}
         checks.append(check)
     return {

@@ -161,7 +161,7 @@ def rules_document(rules: Sequence[Rule]) -> dict[str, Any]:
                         "expr": rule.expression,
                         "for": rule.wait,
                         "labels": {"severity": rule.severity},
-                        "annotations": annotations(rule),
+                        "annotations": messages(rule),
                     }
                     for rule in rules
                 ],
@@ -170,6 +170,6 @@ def rules_document(rules: Sequence[Rule]) -> dict[str, Any]:
     }
 
 
-def annotations(rule: Rule) -> dict[str, str]:
+def messages(rule: Rule) -> dict[str, str]:
     """What an alert says."""
     return {"summary": rule.summary, "action": rule.action}

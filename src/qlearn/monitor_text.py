@@ -111,7 +111,7 @@ def answer_canary(questions: Iterable[Question]) -> TextCanary:
     Raises:
         ValueError: where none is left.
     """
-    asked = [q for q in questions if q.text.endswith(q.answer)]
+    asked = [q for q in questions if q.prompt + q.answer == q.text[: q.scored[-1] + 1]]
     return TextCanary(tuple("\n" + q.prompt for q in asked), tuple(q.answer for q in asked))
 
 
