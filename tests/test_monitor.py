@@ -1,6 +1,7 @@
 """A canary finds planted faults within a few prompts, and is quiet on a healthy model."""
 
 import importlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_merged_classes_are_a_lower_bound(bench, original):
     tokens = pocket_tokens(20, "evaluation")
     model = bench.served(2)
     found = [make_canary(original, tokens, top=top).check(model) for top in (1, 4, 16, 47)]
-    for coarse, fine in zip(found, found[1:], strict=False):
+    for coarse, fine in pairwise(found):
         assert (coarse.kl <= fine.kl + 1e-9).all()
         assert torch.equal(coarse.agreement, fine.agreement)
     assert found[0].kl.mean() < 0.9 * found[-1].kl.mean()  # and not the same number

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qlearn.monitor_answers import MissCusum, design_misses, rate_bound, run_length
-from qlearn.monitor_chart import WINSOR, Cusum, design, normal_threshold
+from qlearn.monitor_chart import LEAST_THRESHOLD, WINSOR, Cusum, design, normal_threshold
 from qlearn.monitor_cusum import (
     Empirical,
     average_run_length,
@@ -112,13 +112,18 @@ def test_one_wild_prompt_raises_no_alarm():
     chart.restart()
     assert not chart.update(float("nan"))
     assert chart.height == pytest.approx(WINSOR)
-    assert not chart.update(math.inf) or chart.threshold < 2 * WINSOR
+    narrow = design(torch.zeros(1000), shift=4.0)
+    assert [narrow.update(math.inf), narrow.update(2.5), narrow.update(math.inf)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_chart_of_constant_values():
     """A deterministic server moves nothing; what was not seen still counts."""
     chart = design(torch.zeros(1000), shift=4.0)
-    assert chart.threshold >= WINSOR
+    assert chart.threshold == LEAST_THRESHOLD > WINSOR
     assert chart.run_length() == math.inf
     assert chart.detection_delay(4.0) == pytest.approx(math.floor(chart.threshold / 2) + 1)
     assert design(torch.zeros(50), shift=4.0).threshold > chart.threshold  # few prompts cost

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ THRESHOLDS = {"kl": 4.25, "surprise": 5.0, "answers": 111}
 def promtool():
     found = shutil.which("promtool")
     if found is None:
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and sys.platform == "linux":
             pytest.fail("promtool is missing; it is in Debian's package prometheus")
         pytest.skip("promtool is missing (Debian's package prometheus)")
     return lambda *arguments: subprocess.run(

@@ -4,8 +4,8 @@ The promise is about real prompts, not about a normal distribution. Three things
 sample of healthy prompts and that promise:
 
 - **One wild prompt.** KL divergences have heavy tails, and one odd prompt must wake nobody. Values
-  are cut at three deviations above the allowance (winsorized), and the threshold is three
-  deviations at the least: an alarm takes two prompts or more.
+  are cut at three deviations above the allowance (winsorized), and the threshold is four at the
+  least: an alarm takes two prompts, and the second must stand out too.
 - **A small sample.** Its mean is a little off, and run lengths depend on the mean exponentially.
   So the sample is drawn again with replacement, many times; the threshold keeps the promise for 95
   in 100 of these samples (Gandy and Kvaloy, "Guaranteed conditional performance of control charts
@@ -26,6 +26,7 @@ from torch import Tensor
 from qlearn.monitor_cusum import Empirical, average_run_length, check_positive, normal
 
 WINSOR = 3.0  # deviations above the allowance that one value counts at the most
+LEAST_THRESHOLD = 4.0
 RESAMPLES = 200
 CONFIDENCE = 0.95
 LEAST_SAMPLE = 30
@@ -126,7 +127,7 @@ def design(sample: Tensor, shift: float, one_false_alarm_in: float = 10_000) -> 
         lengths = average_run_length(healthy, allowance, threshold)
         return float(lengths.quantile(1 - CONFIDENCE)) >= one_false_alarm_in
 
-    low, high = WINSOR, WINSOR
+    low, high = LEAST_THRESHOLD, LEAST_THRESHOLD
     while not keeps(high):
         low, high = high, high * 1.5
         if high > _HIGHEST:

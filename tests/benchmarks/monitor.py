@@ -9,7 +9,7 @@ minutes of one core.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -173,12 +173,12 @@ def traffic(tasks: tuple[str, ...], count: int, seed: int) -> dict[str, Tensor]:
     return prompt_features(load_model(MODEL), [encode("\n" + q.prompt) for q in questions])
 
 
-def input_rows() -> list[dict[str, Any]]:
-    """The same traffic again, and users who have turned to one task."""
+def input_rows(names: Iterable[str] = tuple(TRAFFIC)) -> list[dict[str, Any]]:
+    """The same traffic again, and users who have turned to sums."""
     healthy = traffic(tuple(TASKS), 900, seed=0)
     rows = []
-    for name, tasks in TRAFFIC.items():
-        live = traffic(tasks, 1000, seed=1)
+    for name in names:
+        live = traffic(TRAFFIC[name], 1000, seed=1)
         watch = InputWatch(healthy)
         found = []
         for prompt in range(1000):
