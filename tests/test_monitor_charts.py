@@ -122,11 +122,11 @@ def test_one_wild_prompt_raises_no_alarm():
 
 def test_a_chart_of_constant_values():
     """A deterministic server moves nothing; what was not seen still counts."""
-    chart = design(torch.zeros(1000), shift=4.0)
+    chart = design(torch.zeros(1000), shift=3.6)
     assert chart.threshold == LEAST_THRESHOLD > WINSOR
     assert chart.run_length() == math.inf
-    assert chart.detection_delay(4.0) == pytest.approx(math.floor(chart.threshold / 2) + 1)
-    assert design(torch.zeros(50), shift=4.0).threshold > chart.threshold  # few prompts cost
+    assert chart.detection_delay(3.6) == pytest.approx(3)  # 1.8, 3.6, 5.4: over at the third
+    assert design(torch.zeros(50), shift=3.6).threshold > chart.threshold  # few prompts cost
 
 
 def test_a_rarer_false_alarm_costs_delay():
