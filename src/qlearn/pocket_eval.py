@@ -55,7 +55,7 @@ def answer_questions(model: nn.Module, questions: Iterable[Question]) -> tuple[T
     right, surprise = [], []
     for start in range(0, len(asked), _ROWS):
         part = asked[start : start + _ROWS]
-        tokens, scored = _rows(part)
+        tokens, scored = question_rows(part)
         predictor = Predictor(model, tokens)
         with predictor.evaluating(), torch.inference_mode():
             hidden = predictor.features(slice(0, len(part)))
@@ -94,7 +94,7 @@ def accuracy_by_task(
     return scores
 
 
-def _rows(questions: list[Question]) -> tuple[Tensor, Tensor]:
+def question_rows(questions: list[Question]) -> tuple[Tensor, Tensor]:
     """Tokens ``[rows, length]``, and which of their successors ``[rows, length - 1]`` count."""
     length = max(len(question.text) for question in questions) + 1
     tokens = torch.zeros(len(questions), length, dtype=torch.int64)

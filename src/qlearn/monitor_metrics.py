@@ -1,0 +1,146 @@
+"""What a served model tells Prometheus: speed, memory, the canary, alarms.
+
+Prometheus comes by every few seconds and reads a page of numbers; :meth:`Metrics.page` writes it.
+A *counter* only grows (Prometheus makes rates of it), a *gauge* is a value now, a *histogram*
+counts into buckets, from which Prometheus estimates percentiles. Names end in their unit, by its
+custom, and units are seconds, bytes and nats.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from torch import Tensor
+
+from qlearn.monitor import Alarm, Monitor
+from qlearn.monitor_canary import CanaryResult
+from qlearn.monitor_inputs import InputDrift
+from qlearn.monitor_text import TextResult
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """All metrics of one served model, in a registry of their own.
+
+    Args:
+        registry: to put them into; by default a new one, so that two servers can share a process.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        own = self.registry
+        self.request_seconds = Histogram(
+            "qlearn_request_seconds",
+            "From a request to its last token",
+            buckets=SECONDS,
+            registry=own,
+        )
+        self.first_token_seconds = Histogram(
+            "qlearn_first_token_seconds",
+            "From a request to its first token",
+            buckets=SECONDS,
+            registry=own,
+        )
+        self.tokens = Counter(
+            "qlearn_tokens", "Tokens, read in prompts or generated", ["kind"], registry=own
+        )
+        self.failures = Counter(
+            "qlearn_request_failures", "Requests that ended in an error", registry=own
+        )
+        self.memory = Gauge(
+            "qlearn_resident_memory_bytes", "Memory of the server's process now", registry=own
+        )
+        self.memory.set_function(resident_bytes)
+        self.canary_prompts = Counter(
+            "qlearn_canary_prompts", "Canary prompts that were checked", registry=own
+        )
+        self.canary = {
+            "kl": Gauge(
+                "qlearn_canary_kl_nats", "KL(original || served) a token, last check", registry=own
+            ),
+            "surprise": Gauge(
+                "qlearn_canary_surprise_nats",
+                "Negative log-likelihood a token, last check",
+                registry=own,
+            ),
+            "agreement": Gauge(
+                "qlearn_canary_agreement_ratio",
+                "Tokens where original and served agree, last check",
+                registry=own,
+            ),
+            "exact": Gauge(
+                "qlearn_canary_exact_ratio", "Answers that were right, last check", registry=own
+            ),
+        }
+        self.height = Gauge("qlearn_chart_height", "Where a chart stands", ["chart"], registry=own)
+        self.threshold = Gauge(
+            "qlearn_chart_threshold", "What raises its alarm", ["chart"], registry=own
+        )
+        self.alarms = Counter("qlearn_alarms", "Alarms raised", ["chart"], registry=own)
+        self.input_p_value = Gauge(
+            "qlearn_input_p_value",
+            "Kolmogorov-Smirnov, last window of prompts",
+            ["feature"],
+            registry=own,
+        )
+        self.input_stability = Gauge(
+            "qlearn_input_stability_index", "PSI, last window of prompts", ["feature"], registry=own
+        )
+
+    def request(
+        self, seconds: float, read: int, generated: int, first_token: float | None = None
+    ) -> None:
+        """Count a finished request: its seconds, tokens read and generated, time to the first."""
+        self.request_seconds.observe(seconds)
+        if first_token is not None:
+            self.first_token_seconds.observe(first_token)
+        self.tokens.labels("read").inc(read)
+        self.tokens.labels("generated").inc(generated)
+
+    def check(self, result: CanaryResult | TextResult) -> None:
+        """Show a canary's last check, as means over its prompts."""
+        self.canary_prompts.inc(len(result))
+        for name, gauge in self.canary.items():
+            values: Tensor | None = getattr(result, name, None)
+            if values is not None:
+                gauge.set(float(values.mean()))
+
+    def watch(self, monitor: Monitor, raised: Sequence[Alarm] = ()) -> None:
+        """Show the charts, and count the alarms that ``monitor.see`` returned."""
+        for name, chart in monitor.charts.items():
+            self.height.labels(name).set(chart.height)
+            self.threshold.labels(name).set(chart.threshold)
+            self.alarms.labels(name).inc(sum(alarm.chart == name for alarm in raised))
+
+    def inputs(self, found: Iterable[InputDrift]) -> None:
+        """Show what ``InputWatch.update`` returned for a full window."""
+        for each in found:
+            self.input_p_value.labels(each.feature).set(each.p_value)
+            self.input_stability.labels(each.feature).set(each.stability_index)
+
+    def page(self) -> bytes:
+        """The page that Prometheus reads, in its text format."""
+        return generate_latest(self.registry)
+
+
+def resident_bytes() -> float:
+    """Memory of this process now; where the system does not tell, its peak so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return float(pages * os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError, IndexError):
+        import resource  # not on Windows
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return float(peak if sys.platform == "darwin" else peak * 1024)
