@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlearn import load_model, load_tokenizer
+from qlearn import load_model
 from qlearn.evaluate import compare
 from qlearn.monitor import (
     Monitor,
@@ -17,11 +17,11 @@ from qlearn.monitor import (
     make_monitor,
     question_canary,
 )
-from qlearn.monitor_answers import design_misses, rate_bound
-from qlearn.monitor_text import TextCanary, agreement, answer_canary, asker, generation_canary
+from qlearn.monitor_answers import design_misses
+from qlearn.monitor_text import TextCanary, asker, generation_canary
 from qlearn.pocket_batches import pocket_tokens
 from qlearn.pocket_eval import answer_questions
-from qlearn.pocket_tasks import TASKS, make_questions
+from qlearn.pocket_tasks import make_questions
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 PROMPTS = 1000
@@ -229,35 +229,6 @@ def test_surprise_alone_finds_a_fault(bench, canary, run):
     assert set(monitor.charts) == {"surprise", "answers"}
     assert first_alarm(monitor, run) is None
     assert first_alarm(monitor, canary.check(bench.served(2), slice(0, 50))) <= 10
-
-
-def test_text_alone(bench, original):
-    tokenizer = load_tokenizer("pocket-400k")
-    questions = [q for t in TASKS if t != "recall" for q in make_questions(t, 5)]
-    canary = answer_canary(questions)
-    assert len(canary) == 40
-    healthy = canary.check(asker(bench.served(), tokenizer, 6))
-    expected, _ = answer_questions(bench.served(), questions)
-    assert healthy.exact.tolist() == expected.double().tolist()
-    misses = int((1 - healthy.exact).sum())
-    chart = design_misses(rate_bound(misses, len(healthy)), 0.3)
-    assert not any(chart.update(1 - exact) for exact in healthy.exact.tolist())
-    broken = canary.check(asker(bench.served(2), tokenizer, 6))
-    assert broken.agreement.mean() < healthy.agreement.mean()
-    assert any(chart.update(1 - exact) for exact in broken.exact.tolist())
-    own = generation_canary(original, tokenizer, ["\n12+34=", "\nqzta>"], new_tokens=3)
-    assert own.expected == ("046", "qzt")
-    assert own.check(asker(original, tokenizer, 3), tokenizer=tokenizer).agreement.tolist() == [
-        1,
-        1,
-    ]
-
-
-def test_agreement_by_hand():
-    assert agreement([1, 2, 3, 4], [1, 2, 9, 4]) == 0.5  # the 4 comes after another text
-    assert agreement("abcd", "ab") == 0.5
-    assert agreement("ab", "abcd") == 1
-    assert agreement("ab", "") == 0
 
 
 def answer(prompt):

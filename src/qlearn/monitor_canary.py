@@ -60,9 +60,14 @@ class CanaryResult:
         first, stop, step = prompts.indices(len(self))
         if step != 1 or stop <= first:
             raise ValueError(f"prompts={prompts} takes none of {len(self)}, or not neighbours")
-        exact = None if self.exact is None else self.exact[first:stop]
-        parts = (each[first:stop] for each in (self.kl, self.surprise, self.agreement))
-        return CanaryResult(*parts, exact, self.first + first, self.canary)
+        return CanaryResult(
+            self.kl[first:stop],
+            self.surprise[first:stop],
+            self.agreement[first:stop],
+            None if self.exact is None else self.exact[first:stop],
+            self.first + first,
+            self.canary,
+        )
 
 
 @dataclass(frozen=True, eq=False)
