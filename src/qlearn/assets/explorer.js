@@ -85,7 +85,9 @@
     const updates = [], traces = [], images = [];
     for (const [k, trace] of data.entries()) {
       const old = was.data[k], keys = Object.keys({ ...old, ...trace }).filter((key) => !same(old[key], trace[key]));
-      if (keys.some((key) => !moves[trace.type]?.includes(key) || !fixed(trace, key))) return null;
+      // The words of markers are seen on hovering alone.
+      const hovered = (key) => key === "text" && trace.mode === "markers";
+      if (keys.some((key) => !hovered(key) && (!moves[trace.type]?.includes(key) || !fixed(trace, key)))) return null;
       traces.push(k);  // the unchanged ones too: plotly takes off the figure what isn't named
       updates.push(Object.fromEntries(keys.map((key) => [key, trace[key]])));
       if (trace.type !== "heatmap" || !keys.length) continue;
