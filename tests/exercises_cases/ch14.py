@@ -62,7 +62,7 @@ CASES = {
             (lambda n, h, d, b, t: n * h * d * b * t / 8e9, "both kept"),
             (lambda n, h, d, b, t: 2 * n * h * d * b * t / 1e9, "divide by 8"),
             (lambda n, h, d, b, t: cache(1, h, d, b, t), "one layer's"),
-            (lambda n, h, d, b, t: cache(n, h, d, b, t) * 1e9 / 1024**3, "GiB"),
+            (lambda n, h, d, b, t: cache(n, h, d, b, t) * 1e9 / 1024**3, "That is in GiB"),
         ],
     },
     "ch14.cards": {
