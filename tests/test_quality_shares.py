@@ -5,7 +5,14 @@ from quality_rows import level
 
 from qlearn.quality import quality_table
 from qlearn.quality_figures import FAMILIES
-from qlearn.quality_shares import HIGH, LOW, MEASURES, loss_above, shares_figure
+from qlearn.quality_shares import (
+    HIGH,
+    LOW,
+    MEASURES,
+    loss_above,
+    shares_figure,
+    shares_sentence,
+)
 
 ROWS = [
     level(method="float32", bits=32, size=32_000_000, perplexity=10.0, kl_divergence=0.0),
@@ -29,6 +36,16 @@ def test_places_by_hand():
     assert points(figure, "QAT") == [(None, None)]
     assert points(figure, "front") == [(6.25, HIGH), (12.5, pytest.approx(0.1)), (100, LOW)]
     assert loss_above(ROWS[1], "kl_divergence", ROWS[0]) == 0.2
+
+
+def test_sentence_by_hand():
+    said = shares_sentence(ROWS, "kl_divergence")
+    # Of 32 MB 2 are 6.25%, and 4 are 12.5%; up to half of them nothing better comes.
+    assert said == (
+        "4 levels, 3 on the front; least lost within 10% RTN INT2 per channel asym (99), "
+        "within 20% GPTQ INT4 per channel asym (0.1)."
+    )
+    assert shares_sentence(ROWS, "perplexity", ["QAT"]) == "0 levels, 0 on the front."
 
 
 def test_only_places_change_from_one_position_to_another():

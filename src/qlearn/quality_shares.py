@@ -18,7 +18,7 @@ from qlearn.quality_figures import FAMILIES
 
 MEASURES = ("kl_divergence", "perplexity", "disagreement")
 LOW, HIGH = 1e-5, 30.0  # losses beyond stand at the edge
-_SHARES = (10, 15, 20, 30, 50, 75, 100)  # percent
+_SHARES = (10, 20, 30, 50, 100)  # percent of the bytes: ticks, and what the sentence names
 
 
 def loss_above(row: Quality, measure: str, original: Quality) -> float | None:
@@ -50,17 +50,7 @@ def shares_figure(
     Raises:
         ValueError: for an unknown measure, or rows without float32.
     """
-    known = list(rows)
-    floats = [row for row in known if row.method == "float32"]
-    if not floats:
-        raise ValueError(f"rows ({len(known)}) hold no float32; pass quality_table(model)")
-    original = floats[0]
-    shown = [
-        row
-        for name in families
-        for row in known
-        if row.method in FAMILIES[name][0] and loss_above(row, measure, original) is not None
-    ]
+    original, shown = _shown(rows, measure, families)
 
     def places(some: Sequence[Quality]) -> dict[str, list[float | None]]:
         losses = [loss_above(row, measure, original) or 0.0 for row in some]
@@ -93,6 +83,7 @@ def shares_figure(
         "range": [0.8, 2.05],
         "tickvals": list(_SHARES),
         "ticktext": [f"{share}%" for share in _SHARES],
+        "tickangle": 0,
     }
     powers = range(-5, 2)
     layout["yaxis"] |= {
@@ -102,3 +93,44 @@ def shares_figure(
         "ticktext": [f"{10.0**power:g}" for power in powers],
     }
     return figure.update_layout(layout)
+
+
+def shares_sentence(
+    rows: Iterable[Quality],
+    measure: str = "kl_divergence",
+    families: Sequence[str] = tuple(FAMILIES),
+) -> str:
+    """How many levels are drawn, and the best of them within some shares of the bytes.
+
+    Raises:
+        ValueError: as :func:`shares_figure`.
+    """
+    original, shown = _shown(rows, measure, families)
+    front = pareto_front(shown, "shipped_bytes", measure)
+    named: dict[str, str] = {}
+    for share in _SHARES[:-1]:
+        within = [row for row in front if 100 * row.shipped_bytes <= share * original.bytes]
+        if (
+            within and str(within[-1].level) not in named
+        ):  # the front's losses fall as its sizes grow
+            loss = loss_above(within[-1], measure, original)
+            named[str(within[-1].level)] = f"within {share}% {within[-1].level} ({loss:.2g})"
+    count = f"{len(shown)} levels, {len(front)} on the front"
+    return f"{count}; least lost {', '.join(named.values())}." if named else f"{count}."
+
+
+def _shown(
+    rows: Iterable[Quality], measure: str, families: Sequence[str]
+) -> tuple[Quality, list[Quality]]:
+    """The float32 row, and the rows of the families that have the measure."""
+    known = list(rows)
+    floats = [row for row in known if row.method == "float32"]
+    if not floats:
+        raise ValueError(f"rows ({len(known)}) hold no float32; pass quality_table(model)")
+    shown = [
+        row
+        for name in families
+        for row in known
+        if row.method in FAMILIES[name][0] and loss_above(row, measure, floats[0]) is not None
+    ]
+    return floats[0], shown
