@@ -108,7 +108,7 @@ class Recommendation:
         )
         head = "".join(
             f"<th scope='col'>{name}</th>"
-            for name in ("weights", "cache bits", "GB", "expected loss", "")
+            for name in ("weights", "cache bits", "GB", "expected loss", "why")
         )
         return (
             f"<p><strong>{escape(self.title)}</strong></p><ul>{reasons}</ul>"
