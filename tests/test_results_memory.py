@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_results_again import recorded
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import llama
 
 from qlearn import results
 
@@ -88,16 +88,7 @@ def test_bytes_of_the_model_and_of_its_cache(bench):
 @pytest.fixture
 def small(tmp_path):
     """A folder with a model of random weights."""
-    config = LlamaConfig(
-        vocab_size=256,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    llama(tie_word_embeddings=True).save_pretrained(tmp_path)
     return str(tmp_path)
 
 

@@ -1,16 +1,19 @@
-"""Quality against size, drawn: a point a level, and the front that no level beats as a line."""
+"""Quality against size on axes that fit every model and measure, for an explorer that moves fast.
+
+Size is the share of the float32 model's bytes. Loss stands on one logarithmic axis: the KL
+divergence in nats, the rise of the perplexity over the original's (0.1 is ten percent), or the
+share of tokens for which another one is the likeliest. Axes that never change let the page move
+the points alone.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
 from qlearn.figures_look import PALETTE, base_layout
-from qlearn.quality import SIZES, Quality, loss_of, pareto_front
+from qlearn.quality import Quality, loss_of, pareto_front
 
 # What is drawn alike: name -> (methods, colour, marker).
 FAMILIES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -21,196 +24,121 @@ FAMILIES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "NF4 and FP4": (("nf4", "fp4"), "green", "triangle-up"),
     "QAT": (("qat",), "violet", "star"),
 }
-SIZE_TITLES = {
-    "shipped_bytes": "whole model, the rest in 16 bits (MB)",
-    "bytes": "whole model, the rest in 32 bits (MB)",
-    "linear_bytes": "quantized layers alone (MB)",
-    "bits_per_weight": "bits a weight of the quantized layers",
-}
+MEASURES = ("kl_divergence", "perplexity", "disagreement")
+LOW, HIGH = 1e-5, 30.0  # losses beyond stand at the edge
+_SHARES = (10, 20, 30, 50, 100)  # percent of the bytes: ticks, and what the sentence names
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How a measure is drawn.
-
-    Attributes:
-        title: of the axis.
-        format: of a value, for Python's ``format``.
-        least: values below stand at it; 0 for an axis that is not logarithmic.
-        span: values beyond so many times the least one that is drawn stand at the upper edge.
-    """
-
-    title: str
-    format: str
-    least: float = 0.0
-    span: float = math.inf
-
-    @property
-    def log(self) -> bool:
-        """Whether the axis is logarithmic."""
-        return self.least > 0
-
-
-SCALES = {
-    "perplexity": Scale("perplexity", ".2f", 1.0, 30.0),
-    "kl_divergence": Scale("KL divergence from the original (nats)", ".2g", 1e-5, 1e7),
-    "disagreement": Scale("tokens said otherwise", ".1%"),
-    "mistakes": Scale("questions answered wrongly", ".1%"),
-    "surprise": Scale("surprise at the answer (nats a character)", ".4f", 1e-3, 1e4),
-}
-
-
-def scale_of(measure: str) -> Scale:
-    """How a measure is drawn; ``"mistakes:mul"`` and the like too.
+def loss_above(row: Quality, measure: str, original: Quality) -> float | None:
+    """What a level loses: 0 where nothing is lost, ``None`` where it was not measured.
 
     Raises:
-        ValueError: for an unknown measure.
+        ValueError: for a measure that is not one of :data:`MEASURES`.
     """
-    name, _, task = measure.partition(":")
-    if name not in SCALES:
-        raise ValueError(f"measure={measure!r} is unknown; choose one of {', '.join(SCALES)}")
-    scale = SCALES[name]
-    if not task:
-        return scale
-    return Scale(f"{scale.title}: {task}", scale.format, scale.least, scale.span)
+    if measure not in MEASURES:
+        raise ValueError(f"measure={measure!r} is unknown; choose one of {', '.join(MEASURES)}")
+    value, before = loss_of(row, measure), loss_of(original, measure)
+    if value is None or before is None:
+        return None
+    return value / before - 1 if measure == "perplexity" else value
 
 
-def pareto_figure(
+def shares_figure(
     rows: Iterable[Quality],
-    size: str = "shipped_bytes",
     measure: str = "kl_divergence",
     families: Sequence[str] = tuple(FAMILIES),
-    *,
-    front: bool = True,
 ) -> go.Figure:
-    """Draw levels of one model: size to the right, loss upwards, the front as a line.
-
-    The axes span all ``rows``, so that they stay where they are as families come and go; a figure
-    always has the same traces, so that an explorer can move between them.
+    """Draw levels of one model: share of the bytes to the right, loss upwards, the front as a line.
 
     Args:
-        rows: levels; those without the measure are left out.
-        size: one of :data:`qlearn.quality.SIZES`.
-        measure: as :func:`qlearn.quality.loss_of` takes it.
+        rows: levels, float32 among them; those without the measure are left out.
+        measure: one of :data:`MEASURES`.
         families: which keys of :data:`FAMILIES` to draw.
-        front: draw the line.
 
     Raises:
-        ValueError: for an unknown size, measure or family, or no row that has the measure.
+        ValueError: for an unknown measure, or rows without float32.
     """
-    scale, known = scale_of(measure), list(rows)
-    _check(size, families)
-    measured = [row for row in known if loss_of(row, measure) is not None]
-    if not measured:
-        raise ValueError(
-            f"rows hold none with measure={measure!r} ({len(known)} rows); "
-            "pass rows of a model of which it was measured"
-        )
-    losses = [_loss(row, measure) for row in measured]
-    bottom = max(min(losses), scale.least)
-    top = min(max(losses), bottom * scale.span if scale.log else math.inf)
-    shown = [row for name in families for row in measured if row.method in FAMILIES[name][0]]
+    original, shown = _shown(rows, measure, families)
+
+    def places(some: Sequence[Quality]) -> dict[str, list[float | None]]:
+        losses = [loss_above(row, measure, original) or 0.0 for row in some]
+        return {
+            "x": [100 * row.shipped_bytes / original.bytes for row in some] or [None],
+            "y": [min(max(loss, LOW), HIGH) for loss in losses] or [None],
+        }
+
     figure = go.Figure()
-    best = pareto_front(shown, size, measure) if front else []
     figure.add_scatter(
-        **_points(best, size, measure, bottom, top), name="front", mode="lines",
+        **places(pareto_front(shown, "shipped_bytes", measure)), name="front", mode="lines",
         line={"color": PALETTE["grey"], "width": 2, "shape": "hv"}, hoverinfo="skip",
     )  # fmt: skip
     for name, (methods, color, symbol) in FAMILIES.items():
         own = [row for row in shown if row.method in methods]
         figure.add_scatter(
-            **_points(own, size, measure, bottom, top),
+            **places(own),
             name=name,
             mode="markers",
             marker={"color": PALETTE[color], "symbol": symbol, "size": 9},
-            text=[f"{row.level}: {_said(row, size, measure, scale)}" for row in own] or [""],
-            hovertemplate="%{text}<extra></extra>",
+            text=[str(row.level) for row in own] or [""],
+            hovertemplate="%{text}: %{x:.0f}%, %{y:.2g}<extra></extra>",
         )
-    figure.update_layout(_layout(measured, size, scale, bottom, top))
-    return figure
+    layout = base_layout(
+        x_title="bytes, percent of float32's", y_title="loss", legend=True, height=480
+    )
+    layout["margin"] = {**layout.get("margin", {}), "t": 70}
+    layout["xaxis"] |= {
+        "type": "log",
+        "range": [0.8, 2.05],
+        "tickvals": list(_SHARES),
+        "ticktext": [f"{share}%" for share in _SHARES],
+        "tickangle": 0,
+    }
+    powers = range(-5, 2)
+    layout["yaxis"] |= {
+        "type": "log",
+        "range": [-5.3, 1.7],
+        "tickvals": [10.0**power for power in powers],
+        "ticktext": [f"{10.0**power:g}" for power in powers],
+    }
+    return figure.update_layout(layout)
 
 
-def front_sentence(
+def shares_sentence(
     rows: Iterable[Quality],
-    size: str = "shipped_bytes",
     measure: str = "kl_divergence",
     families: Sequence[str] = tuple(FAMILIES),
 ) -> str:
-    """One line: how many levels are drawn, and which of them no other one beats.
+    """How many levels are drawn, and the best of them within some shares of the bytes.
 
     Raises:
-        ValueError: as :func:`pareto_figure`.
+        ValueError: as :func:`shares_figure`.
     """
-    scale = scale_of(measure)
-    _check(size, families)
-    methods = {method for name in families for method in FAMILIES[name][0]}
-    shown = [row for row in rows if row.method in methods and loss_of(row, measure) is not None]
-    front = pareto_front(shown, size, measure)
-    if not front:
-        return f"No level that is drawn has a {scale.title}."
-    named = "; ".join(f"{row.level} ({_said(row, size, measure, scale)})" for row in front)
-    return f"{len(shown)} levels, {len(front)} on the front, smallest first: {named}."
+    original, shown = _shown(rows, measure, families)
+    front = pareto_front(shown, "shipped_bytes", measure)
+    named: dict[str, str] = {}
+    for share in _SHARES[:-1]:
+        within = [row for row in front if 100 * row.shipped_bytes <= share * original.bytes]
+        if (
+            within and str(within[-1].level) not in named
+        ):  # the front's losses fall as its sizes grow
+            loss = loss_above(within[-1], measure, original)
+            named[str(within[-1].level)] = f"within {share}% {within[-1].level} ({loss:.2g})"
+    count = f"{len(shown)} levels, {len(front)} on the front"
+    return f"{count}; least lost {', '.join(named.values())}." if named else f"{count}."
 
 
-def _check(size: str, families: Sequence[str]) -> None:
-    if size not in SIZES:
-        raise ValueError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
-    unknown = [name for name in families if name not in FAMILIES]
-    if unknown:
-        raise ValueError(f"families has {unknown[0]!r}; choose from {', '.join(FAMILIES)}")
-
-
-def _loss(row: Quality, measure: str) -> float:
-    value = loss_of(row, measure)
-    assert value is not None, "rows without the measure were left out"
-    return value
-
-
-def _across(row: Quality, size: str) -> float:
-    value = float(getattr(row, size))
-    return value if size == "bits_per_weight" else value / 1e6
-
-
-def _said(row: Quality, size: str, measure: str, scale: Scale) -> str:
-    unit = "bits a weight" if size == "bits_per_weight" else "MB"
-    return f"{_across(row, size):.3g} {unit}, {format(_loss(row, measure), scale.format)}"
-
-
-def _points(
-    rows: Sequence[Quality], size: str, measure: str, bottom: float, top: float
-) -> dict[str, list[float | None]]:
-    """Places of levels; one point without a place where there are none, so the trace stays."""
-    return {
-        "x": [_across(row, size) for row in rows] or [None],
-        "y": [min(max(_loss(row, measure), bottom), top) for row in rows] or [None],
-    }
-
-
-def _layout(
-    rows: Sequence[Quality], size: str, scale: Scale, bottom: float, top: float
-) -> dict[str, Any]:
-    layout = base_layout(
-        x_title=SIZE_TITLES[size], y_title=scale.title, legend=True, height=480, margin={"t": 70}
-    )
-    across = [_across(row, size) for row in rows]
-    # Sizes go up to eight times the smallest: on a log scale 2 and 3 bits stay apart.
-    low, high = math.log10(min(across)), math.log10(max(across))
-    pad = 0.05 * (high - low) or 0.1
-    layout["xaxis"] |= {"type": "log", "range": [low - pad, high + pad], **_ticks(low, high)}
-    if scale.log:
-        low, high = math.log10(bottom), math.log10(top)
-        layout["yaxis"] |= {"type": "log", **_ticks(low, high)}
-    else:
-        low, high = 0.0, top
-        layout["yaxis"] |= {"tickformat": ".0%"}
-    pad = 0.05 * (high - low) or 0.1
-    layout["yaxis"] |= {"range": [low - pad, high + pad]}
-    return layout
-
-
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    """Ticks of a logarithmic axis: at 1, 2 and 5 of each power of ten, or at the powers alone."""
-    steps = (1, 2, 5) if high - low < 2.5 else (1,)
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    values = [step * 10.0**power for power in powers for step in steps]
-    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
+def _shown(
+    rows: Iterable[Quality], measure: str, families: Sequence[str]
+) -> tuple[Quality, list[Quality]]:
+    """The float32 row, and the rows of the families that have the measure."""
+    known = list(rows)
+    floats = [row for row in known if row.method == "float32"]
+    if not floats:
+        raise ValueError(f"rows ({len(known)}) hold no float32; pass quality_table(model)")
+    shown = [
+        row
+        for name in families
+        for row in known
+        if row.method in FAMILIES[name][0] and loss_above(row, measure, floats[0]) is not None
+    ]
+    return floats[0], shown
