@@ -3,7 +3,9 @@
 No test may lean on the hub, so it is switched off before anything imports it.
 """
 
+import importlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """`bench(name)` imports a script of `tests/benchmarks`."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    return importlib.import_module

@@ -1,8 +1,5 @@
 """The batching benchmark: its kernels against the dequantized product, its rows by name."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -11,17 +8,9 @@ from qlearn import QuantScheme, load_model, quantize, results
 from qlearn.blocks import block_linears
 from qlearn.kernel_linear import KernelLinear
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
 RECORDED = results.FOLDER / "batching.json"
 PRECISIONS = {"layer": ["FP32", "BF16", "INT8", "INT4", "qlearn INT4"]}
 PRECISIONS["model"] = PRECISIONS["layer"][:4]
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ Times can't be asked to agree on another machine; of a file that holds times, th
 again and must give rows of the same names.
 """
 
-import importlib
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,15 +13,6 @@ from safetensors import safe_open
 from qlearn import QuantScheme, load_reviews, load_tokens, results
 from qlearn.answers import sentiment_scores
 from qlearn.evaluate import remember
-
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 def recorded(name, **wanted):

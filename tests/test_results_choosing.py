@@ -1,8 +1,5 @@
 """``results/choosing.json``: which rows it holds, and some of them measured again."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
 from qlearn import load_model, load_tokenizer, load_tokens, results
@@ -10,20 +7,12 @@ from qlearn.evaluate import remember
 from qlearn.pocket_batches import pocket_tokens
 from qlearn.pocket_tasks import TASKS
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
 FIELDS = {
     "model", "method", "bits", "group_size", "symmetric", "bits_per_weight",
     "model_bits_per_weight", "bytes", "perplexity", "kl_divergence", "top1_agreement",
     "accuracy", "nll", "seconds",
 }  # fmt: skip
 POCKET = ("pocket-100k", "pocket-400k", "pocket-1m", "pocket-4m")
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 def rows_of(name):

@@ -1,9 +1,7 @@
 """Committed results of INT8, measured again."""
 
-import importlib
 import logging
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +9,6 @@ from test_results_again import agrees, recorded
 
 from qlearn import load_tokens, results
 from qlearn.evaluate import remember
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
-    return importlib.import_module
 
 
 def test_every_run_is_recorded(bench):

@@ -1,8 +1,6 @@
 """Predicted memory beside measured: the promised bounds, and rows measured again."""
 
-import importlib
 import statistics
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +10,6 @@ from tiny_models import llama
 from qlearn import results
 
 BOUNDS = {"footprint": 0.05, "kv_cache": 0.05, "growth": 0.15}
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
-    return importlib.import_module
 
 
 def within(rows):

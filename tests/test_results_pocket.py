@@ -1,21 +1,9 @@
 """The results files of the pocket models, measured again: some rows of each."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
 from qlearn import load_model, results
 from qlearn.pocket_tasks import TASKS
-
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 def recorded(**wanted):

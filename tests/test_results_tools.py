@@ -1,21 +1,10 @@
 """Rows of tools.json, measured again."""
 
-import importlib
 import math
-from pathlib import Path
 
 import pytest
 
 from qlearn import results
-
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """`bench(name)` imports a script of `tests/benchmarks`."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 def recorded(**wanted):
