@@ -134,9 +134,15 @@ class Question:
         wrong = {diagnosis: resolve(one) for diagnosis, one in made.mistakes.items()}
         return replace(made, expected=resolve(made.expected), mistakes=wrong)
 
-    def mark(self, answer: Any, seed: int) -> Mark:
-        """Judge an answer on the cases of that seed. A wrong answer never raises."""
-        exercise = self.exercise(seed)
+    def mark(self, answer: Any, seed: int, exercise: Exercise | None = None) -> Mark:
+        """Judge an answer on the cases of that seed. A wrong answer never raises.
+
+        Args:
+            answer: what the student left.
+            seed: of the cases.
+            exercise: the exercise of that seed, where the caller has made it before.
+        """
+        exercise = exercise or self.exercise(seed)
         if exercise.is_function and callable(answer) and not hasattr(answer, "resolves_itself"):
             answer = resolve(answer)
         verdict = check_exercise(exercise, answer)
