@@ -96,8 +96,8 @@ QUESTIONS = [
         title="A whole model in half-bytes",
         points=5,
         minutes=20,
-        target="the reader finds errors of half a step (+ 0.1%), the same bytes, and answers as "
-        "surprising as the reference's within 0.1%",
+        target="the same bytes, no error above half a step + 0.1%, and at most 1.3 times the "
+        "reference's surprise at held-out answers",
         answer="pack_model",
         make=make_model,
         blocked=(*AFFINE, *PACKING),

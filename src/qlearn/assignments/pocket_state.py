@@ -10,11 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["is_linear", "pocket_state", "questions_nll"]
+__all__ = ["allowed", "is_linear", "pocket_state", "questions_nll"]
 
 TASKS = ("copy", "reverse", "recall", "agree", "add2")
 QUESTIONS = 20  # a task
 _found: dict[bytes, float] = {}  # a check tries the same states over and over
+
+
+def allowed(value: float, ideal: float, most: float) -> float:
+    """The ideal where a value is at most ``most``: what roundings may differ in costs no points."""
+    return value if value > most or value != value else ideal
 
 
 def is_linear(name: str, tensor: Tensor) -> bool:
