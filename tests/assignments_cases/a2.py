@@ -321,7 +321,10 @@ CASES = {
                     (".values.clamp(min=0)", ".values"),
                     ("        scale[scale == 0] = 1.0\n", ""),
                     ("torch.round(-low / scale)", "(-low / scale).round().clamp(0, top)"),
-                    ("(torch.round(part / scale) + zero)", "(torch.round(part / scale) + zero.nan_to_num())"),
+                    (
+                        "(torch.round(part / scale) + zero)",
+                        "(torch.round(part / scale) + zero.nan_to_num())",
+                    ),
                     ("join(codes)", "join(codes).nan_to_num()"),
                     ("join(zeros)", "join(zeros).nan_to_num()"),
                 ),
@@ -339,7 +342,10 @@ CASES = {
             (
                 spoil(
                     GROUPS,
-                    ("scale = (high - low) / top", "scale = torch.maximum(-low, high) / (top // 2)"),
+                    (
+                        "scale = (high - low) / top",
+                        "scale = torch.maximum(-low, high) / (top // 2)",
+                    ),
                     ("torch.round(-low / scale)", "torch.full_like(scale, top // 2 + 1)"),
                 ),
                 "grid is symmetric",
@@ -353,15 +359,29 @@ CASES = {
         "wrong": [
             (spoil(CLIP, ("mean(dim=1, keepdim=True)", "mean().expand_as(least)")), "One share"),
             (
-                spoil(CLIP, ("weight.abs().max(dim=1, keepdim=True).values", "weight.abs().max().repeat(len(weight), 1)")),
+                spoil(
+                    CLIP,
+                    (
+                        "weight.abs().max(dim=1, keepdim=True).values",
+                        "weight.abs().max().repeat(len(weight), 1)",
+                    ),
+                ),
                 "tensor's largest",
             ),
             (
-                spoil(CLIP, ("(error ** 2).mean(dim=1, keepdim=True)", "error.abs().amax(1, True)")),
+                spoil(
+                    CLIP, ("(error ** 2).mean(dim=1, keepdim=True)", "error.abs().amax(1, True)")
+                ),
                 "largest error",
             ),
             (
-                spoil(CLIP, ("torch.clamp(torch.round(weight / step), -top, top)", "torch.round(weight / step)")),
+                spoil(
+                    CLIP,
+                    (
+                        "torch.clamp(torch.round(weight / step), -top, top)",
+                        "torch.round(weight / step)",
+                    ),
+                ),
                 "codes are not clamped",
             ),
             (
@@ -373,7 +393,14 @@ CASES = {
             ),
             (spoil(CLIP, ("(error ** 2)", "error.abs()")), "mean absolute error"),
             (spoil(CLIP, ("(error ** 2)", "((error / step) ** 2)")), "counted in steps"),
-            (spoil(CLIP, ("least] = share", "least] = shares.index(share)"), ("largest, shares[0]", "largest, 0.0")), "places in the list"),
+            (
+                spoil(
+                    CLIP,
+                    ("least] = share", "least] = shares.index(share)"),
+                    ("largest, shares[0]", "largest, 0.0"),
+                ),
+                "places in the list",
+            ),
             (spoil(CLIP, ("return best", "return best * largest")), "These are the clips"),
             (
                 spoil(
@@ -390,7 +417,12 @@ CASES = {
         "right": [STATIC, STATIC_SORTED],
         "wrong": [
             (spoil(STATIC, ("(1 - keep) / 2", "1 - keep")), "Each tail loses"),
-            (spoil(STATIC, ("torch.quantile(values, tail)", "values.min()"), ("1 - tail", "keep")), "Only the upper"),
+            (
+                spoil(
+                    STATIC, ("torch.quantile(values, tail)", "values.min()"), ("1 - tail", "keep")
+                ),
+                "Only the upper",
+            ),
             (
                 spoil(
                     STATIC,
@@ -422,7 +454,13 @@ CASES = {
             (spoil(STATIC, ("in batches]", "in batches[-1:]]")), "last batch"),
             (spoil(STATIC, ("in batches]", "in batches[:1]]")), "first batch"),
             (
-                spoil(STATIC, ("min(torch.quantile(values, tail).item(), 0.0)", "torch.quantile(values, tail).item()")),
+                spoil(
+                    STATIC,
+                    (
+                        "min(torch.quantile(values, tail).item(), 0.0)",
+                        "torch.quantile(values, tail).item()",
+                    ),
+                ),
                 "does not reach 0",
             ),
             (spoil(STATIC, ("255", "256")), "lie 255 steps"),
@@ -436,8 +474,26 @@ CASES = {
             (spoil(MODEL, ('"layers" in name', '"attn" in name')), "MLP's projections"),
             (spoil(MODEL, ('"layers" in name', '"mlp" in name')), "attention's projections"),
             (spoil(MODEL, ('"layers" in name', '"layers.0." in name')), "Only block 0"),
-            (spoil(MODEL, ("(weight, bits, group_size)\n            out", "(weight, bits, weight.shape[1])\n            out")), "not used: each row"),
-            (spoil(MODEL, ("(weight, bits, group_size)\n            out", "(weight, 4, group_size)\n            out")), "`bits` is not used"),
+            (
+                spoil(
+                    MODEL,
+                    (
+                        "(weight, bits, group_size)\n            out",
+                        "(weight, bits, weight.shape[1])\n            out",
+                    ),
+                ),
+                "not used: each row",
+            ),
+            (
+                spoil(
+                    MODEL,
+                    (
+                        "(weight, bits, group_size)\n            out",
+                        "(weight, 4, group_size)\n            out",
+                    ),
+                ),
+                "`bits` is not used",
+            ),
             (spoil(MODEL, ("scale.to(torch.float16)", "scale")), "not float16"),
             (spoil(MODEL, ("= zero_point", "= zero_point * 0")), "come back shifted"),
             (

@@ -8,9 +8,10 @@ from hashlib import blake2b
 from math import inf
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["allowed", "is_linear", "pocket_state", "questions_nll"]
+__all__ = ["allowed", "calibration_hessians", "is_linear", "pocket_state", "questions_nll"]
 
 TASKS = ("copy", "reverse", "recall", "agree", "add2")
 QUESTIONS = 20  # a task
@@ -71,3 +72,31 @@ def questions_nll(name: str, state: Mapping[str, Tensor]) -> float:
         model.load_state_dict(own)
     _found[digest.digest()] = value = float(surprise.double().mean().nan_to_num(nan=inf))
     return value
+
+
+@cache
+def calibration_hessians(name: str, seed: int) -> dict[str, Tensor]:
+    """``2/n X^T X`` of each linear layer's inputs, float32, over seeded training questions."""
+    from qlearn.pocket_eval import question_rows
+    from qlearn.pocket_tasks import make_questions
+
+    model = _model(name)
+    asked = [q for task in TASKS for q in make_questions(task, QUESTIONS, "training", seed)]
+    tokens, _ = question_rows(asked)
+    found: dict[str, Tensor] = {}
+    hooks = []
+    for path, module in model.named_modules():
+        if is_linear(f"{path}.weight", getattr(module, "weight", torch.empty(0))):
+
+            def note(_: Any, inputs: tuple[Tensor], path: str = path) -> None:
+                rows = inputs[0].detach().flatten(0, -2)
+                found[f"{path}.weight"] = 2 / len(rows) * rows.T @ rows
+
+            hooks.append(module.register_forward_pre_hook(note))
+    try:
+        with torch.inference_mode():
+            model(tokens)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {path: matrix.clone() for path, matrix in found.items()}
