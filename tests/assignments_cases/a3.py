@@ -452,7 +452,7 @@ CASES = {
             (
                 "def witness(columns):\n    x = torch.eye(columns)\n"
                 "    return torch.zeros(1, columns), x, torch.ones(1, 1), torch.ones(1, 1)",
-                "both lose the same",
+                "stand on the grid",
             ),
         ],
     },

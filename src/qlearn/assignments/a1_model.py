@@ -11,9 +11,9 @@ from torch import Tensor
 from qlearn.assignments.a1_codes import codes as right_codes
 from qlearn.assignments.a1_grid import grid
 from qlearn.assignments.a1_packing import pack, unpack
+from qlearn.assignments.cases import clear, generator_of
 from qlearn.assignments.measured import measured, measured_all
 from qlearn.assignments.pocket_state import allowed, is_linear, pocket_state, questions_nll
-from qlearn.assignments.cases import clear, generator_of
 from qlearn.checks import Exercise
 
 State = dict[str, Tensor]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from qlearn.assignments.a2_groups import CLIP_PARTS, GROUPS_PARTS, make_clip, make_groups
 from qlearn.assignments.a2_model import MODEL_PARTS, make_model, read
+from qlearn.assignments.a2_reach import make_reach
 from qlearn.assignments.a2_scales import (
     BITS_PARTS,
     SCALES_PARTS,
     make_bits,
-    make_reach,
     make_scales,
 )
 from qlearn.assignments.a2_static import STATIC_PARTS, make_static

@@ -27,7 +27,8 @@ def _groups(weight: Tensor, bits: int, group_size: int, *, rule: str = "") -> Gr
     if rule == "dropped":
         starts = [start for start in starts if start + size <= columns] or starts
     codes = torch.zeros(rows, columns, dtype=torch.uint8)
-    scales, zeros = [], []
+    scales: list[Tensor] = []
+    zeros: list[Tensor] = []
     for k, start in enumerate(starts):
         part = values[:, start : start + size]
         scale, zero_point = grid(part.half() if rule == "narrow" else part, bits)
@@ -227,10 +228,10 @@ def _clip_cases(seed: int) -> list[ClipCase]:
         return size * torch.randn(rows, 200, generator=generator), bits, CANDIDATES
 
     def outlier() -> ClipCase:
-        weight, *rest = bell(3, 4)
+        weight, bits, candidates = bell(3, 4)
         weight[0, 0] = 8.0
         weight[1, 5] = -6.0
-        return weight, 4, rest[1]
+        return weight, bits, candidates
 
     def flat() -> ClipCase:
         return torch.rand(3, 150, generator=generator) * 2 - 1, 3, CANDIDATES

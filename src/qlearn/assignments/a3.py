@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qlearn.assignments import a3_groups, a3_stale, a3_steps
+from qlearn.assignments import a3_groups, a3_model, a3_stale, a3_steps, a3_witness
 from qlearn.assignments.question import Question
 
 GPTQ = (
@@ -53,7 +53,7 @@ QUESTIONS = [
         minutes=7,
         target="exact",
         answer="smallest",
-        make=a3_stale.make_smallest,
+        make=a3_witness.make_smallest,
     ),
     Question(
         id="a3.witness",
@@ -62,10 +62,10 @@ QUESTIONS = [
         minutes=20,
         target="the given code loses at least 5% more than GPTQ, at every width from 3 on",
         answer="witness",
-        make=a3_stale.make_witness,
+        make=a3_witness.make_witness,
         blocked=GPTQ,
-        parts=a3_stale.WITNESS_PARTS,
-        measure=a3_stale.judge,
+        parts=a3_witness.WITNESS_PARTS,
+        measure=a3_witness.judge,
     ),
     Question(
         id="a3.gptq",
@@ -98,9 +98,9 @@ QUESTIONS = [
         target="loss at most 1% above the right one, of the worst layer 5%; at most 1.5 times its "
         "surprise at held-out answers",
         answer="gptq_model",
-        make=a3_groups.make_model,
+        make=a3_model.make_model,
         blocked=GPTQ,
-        parts=a3_groups.MODEL_PARTS,
-        measure=a3_groups.read,
+        parts=a3_model.MODEL_PARTS,
+        measure=a3_model.read,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Assignment 3: two weights by hand, a Hessian from batches, and the best answer of free columns."""
+"""Assignment 3: two weights by hand, a Hessian from batches, where free columns belong."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def make_hessian(seed: int) -> Exercise:
         mistakes={diagnosis: spoilt(rule) for diagnosis, rule in rules.items()},
         rtol=1e-4,
         atol=1e-4,
-        hint="Flatten all but the last dimension, add up x.T @ x and the tokens, divide at the end.",
+        hint="Flatten all but the last dimension, add up x.T @ x and tokens, divide at the end.",
     )
 
 
@@ -245,7 +245,7 @@ FREE_PARTS = (
 
 def _free_cases(seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     generator = generator_of(seed, 32)
-    cases = []
+    cases: list[tuple[Tensor, Tensor, Tensor]] = []
     for rows, size, k in ((1, 3, 1), (2, 4, 2), (3, 6, 3), (4, 9, 5), (2, 5, 4), (2, 5, 2)):
         weight = torch.randn(rows, size, generator=generator)
         if len(cases) == 5:

@@ -78,7 +78,7 @@ class Question:
             The number and the order of the cases do not depend on the seed.
         blocked: what would be the answer if it were called: ``"qlearn.packing.pack"`` (a name of a
             module) or ``"qlearn.packing"`` (all of it). Absent where submissions are graded.
-        measure: where it is set, ``measure(result, *arguments)`` is compared in place of the result:
+        measure: where it is set, ``measure(result, *arguments)`` is compared instead of the result:
             a loss, an accuracy or bytes, found in the trusted process. ``make`` gives a reference
             and mistakes that are measured already (:mod:`qlearn.assignments.measured`).
         parts: a name for each case, so that partial credit can say ``constant rows 0 of 1``.
