@@ -19,7 +19,8 @@ def _by_hand(*, steps: int = 15, rounding: str = "round", zero: bool = True) -> 
     low, high = min(ROW), max(ROW)
     scale = (high - low) / steps
     zero_point = round(-low / scale)
-    cut: Callable[[float], float] = {"round": round, "trunc": int, "none": float}[rounding]
+    cuts: dict[str, Callable[[float], float]] = {"round": round, "trunc": int, "none": float}
+    cut = cuts[rounding]
     codes = [cut(w / scale) + zero_point * zero for w in ROW]
     return {"scale": scale, "zero_point": zero_point, "codes": codes}
 

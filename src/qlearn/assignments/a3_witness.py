@@ -128,15 +128,18 @@ def witness(columns: int) -> Problem:
     return _found(columns, BUG)
 
 
-WITNESS_PARTS = ("3 columns", "4 columns", "a few columns", "many columns")
+WITNESS_PARTS = ("3 columns", "4 to 6 columns", "7 to 10 columns", "11 columns or more")
 
 
 def make_witness(seed: int) -> Exercise:
     """Widths from 3 on."""
-    generator = generator_of(seed, 33)
-    few, many = (
-        int(torch.randint(*ends, (1,), generator=generator)) for ends in ((5, 9), (10, 20))
-    )
+    few, several, many = 4, 7, 11
+    if seed:  # other widths than those that are visible
+        generator = generator_of(seed, 33)
+        few, several, many = (
+            int(torch.randint(low, high, (1,), generator=generator))
+            for low, high in ((5, 7), (8, 11), (12, 20))
+        )
 
     def spoilt(change: Callable[[Problem], Any]) -> Callable[[int], Any]:
         return lambda columns: change(witness(columns))
@@ -179,7 +182,7 @@ def make_witness(seed: int) -> Exercise:
         task="Write `witness(columns)`: an input `(weight [1, columns], hessian, scale [1, 1], "
         f"zero_point [1, 1])` of {BITS} bits on which the given code loses {SHOWN - 1:.0%} more.",
         expected=measured(witness, judge),
-        cases=[(3,), (4,), (few,), (many,)],
+        cases=[(3,), (few,), (several,), (many,)],
         mistakes=measured_all(wrong, judge),
         hint="Draw inputs from a seed until your slow GPTQ, by `best_free`, beats the given code.",
     )
