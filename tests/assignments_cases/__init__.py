@@ -19,10 +19,10 @@ from importlib import import_module
 from textwrap import dedent
 from typing import Any
 
+import pytest
 import torch
-from pytest import MonkeyPatch
 
-__all__ = ["answer_from", "assignments_with_cases", "cases_of", "memorized", "spoil", "without"]
+__all__ = ["answer_from", "cases_of", "memorized", "spoil", "without"]
 
 
 def cases_of(assignment: str) -> dict[str, dict[str, list[Any]]]:
@@ -50,7 +50,7 @@ def spoil(source: str, *changes: tuple[str, str]) -> str:
 def without(blocked: tuple[str, ...]) -> Iterator[None]:
     """Importing these modules fails, as it does where submissions are graded."""
     modules = {name: sys.modules.get(name) for name in blocked}
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for name, module in modules.items():
             # None makes an import fail, also one of a module that is loaded already.
             patch.setitem(sys.modules, name, None)

@@ -70,7 +70,7 @@ def _pack_cases(seed: int) -> list[tuple[Tensor]]:
     first = torch.tensor([[1, 2, 3, 15]], dtype=torch.uint8)
     if seed:
         first = torch.cat((_drawn((1, 3), generator), first[:, 3:]), 1)
-    shapes = [(4, 8), (3, 32), (3, 5), (4, 9), (5, 1), (2, 3, 5)]
+    shapes = [(4, 8), (3, 32), (3, 5), (4, 9), (5, 1), (2, 4, 5)]
     made = [_drawn(shape, generator) for shape in shapes]
     return [(first,), *((codes,) for codes in made), (_drawn((6, 3), generator).T,)]
 

@@ -55,7 +55,7 @@ STATIC_PARTS = (
     "everything kept",
     *["tails cut"] * 2,
     "batches of different sizes",
-    "values of one sign",
+    *["values of one sign"] * 2,
     "one batch",
     "float16 batches",
 )
@@ -84,6 +84,9 @@ def _cases(seed: int) -> list[tuple[list[Tensor], float]]:
     def positive(case: tuple[list[Tensor], float]) -> tuple[list[Tensor], float]:
         return [batch.abs() + 0.5 for batch in case[0]], case[1]
 
+    def negative(case: tuple[list[Tensor], float]) -> tuple[list[Tensor], float]:
+        return [-0.1 * batch for batch in positive(case)[0]], case[1]
+
     def half() -> tuple[list[Tensor], float]:
         batches, keep = drawn([(3, 5, 8), (2, 5, 8)], 0.9)
         return [batch.half() for batch in batches], keep
@@ -100,6 +103,7 @@ def _cases(seed: int) -> list[tuple[list[Tensor], float]]:
         drawn([(10, 20)] * 3, 0.9),
         drawn([(2, 8), (30, 8), (5, 8)], 0.95),
         positive(drawn([(6, 10), (6, 10)], 0.9)),
+        negative(drawn([(6, 10), (4, 10)], 0.9)),
         drawn([(7, 30)], 0.9),
         clear(half, half_clear),
     ]
