@@ -15,6 +15,7 @@ from assignments_cases import answer_from, cases_of, memorized, without
 import qlearn.assignments
 from qlearn.assignments import assignments, find, in_assignment
 from qlearn.checks_prove import prove
+from qlearn.results import load
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "notebooks" / "assignments" / "source"
@@ -179,6 +180,14 @@ def test_the_notebooks_solutions_earn_all_points(assignment):
             mark = question.mark(names[question.answer], seed)
             mark.verdict.require()
             assert mark.points == question.points
+
+
+def test_the_committed_share_of_caught_mutants_is_measured(bench):
+    rows = {row["question"]: row for row in load("graders")["rows"]}
+    for row in rows.values():
+        assert row["caught"] + len(row["accepted"]) == row["mutants"] > 0
+        assert row["caught"] == row["mutants"] or row["why"]
+    assert bench("graders").measure("a1", "a1.unpack") == [rows["a1.unpack"]]
 
 
 @each_assignment

@@ -192,9 +192,11 @@ CASES = {
                     ),
                     (
                         "result = {}",
-                        "result = {}\n"
-                        "    def wide(grid, codes):\n"
-                        "        return grid.repeat_interleave(group_size, 1)[:, : codes.shape[1]]",
+                        (
+                            "result = {}\n"
+                            "    def wide(t, codes):\n"
+                            "        return t.repeat_interleave(group_size, 1)[:, : codes.shape[1]]"
+                        ),
                     ),
                 ),
                 "These are weights",

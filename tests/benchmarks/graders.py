@@ -54,6 +54,15 @@ SWAPS = {
     ast.Or: ast.And,
     ast.USub: ast.UAdd,
 }
+# Why what is accepted is right, or near enough.
+EQUIVALENT = {
+    "a1.model": "A grid fitted to its row never lets the clamp act on these weights.",
+    "a2.reach": "Shares are accepted within 2%, so 95 and 97 columns for 96 pass.",
+    "a2.groups": "On a grid fitted to the group the clamp's lower end never acts.",
+    "a3.witness": "Any input that shows the bug is right: other draws, sizes and grids are too.",
+    "a3.gptq": "The second column that is written is written again when its turn comes.",
+    "a3.groups": "The second column that is written is written again when its turn comes.",
+}
 DROPPED = (ast.Assign, ast.AugAssign, ast.Expr, ast.If, ast.For)
 
 
@@ -130,12 +139,14 @@ def survives(question: Any, code: ast.AST, names: dict[str, Any]) -> bool:
         signal.alarm(0)
 
 
-def measure(assignment: str) -> list[dict[str, Any]]:
-    """A row for each question of an assignment."""
+def measure(assignment: str, only: str = "") -> list[dict[str, Any]]:
+    """A row for each question of an assignment, or for one of them."""
     (path,) = SOURCE.glob(f"{assignment}_*/{assignment}_*.ipynb")
     names, sources = solutions(path)
     rows = []
     for question_id, source in sources.items():
+        if only not in ("", question_id):
+            continue
         question, start = find(question_id), time.perf_counter()
         tree = ast.parse(source)
         made = [mutant(tree, change, place) for change, place in places(tree)]
@@ -147,6 +158,7 @@ def measure(assignment: str) -> list[dict[str, Any]]:
                 "mutants": len(made),
                 "caught": len(made) - len(alive),
                 "accepted": alive,
+                **({"why": EQUIVALENT[question_id]} if alive and question_id in EQUIVALENT else {}),
             }
         )
         seconds = time.perf_counter() - start

@@ -130,7 +130,7 @@ def _groups_cases(seed: int) -> list[Case]:
         made(2, 24, 3, 8),
         made(3, 10, 4, 4),
         made(3, 6, 3, 6),
-        made(3, 8, 3, 4, dead=(2,)),
+        made(3, 8, 3, 4, dead=(0, 1, 2, 3)),  # a group of zeros
         made(3, 9, 3, 4, dead=(0, 7), damping=0.2, size_of_inputs=0.02),
         made(3, 8, 3, 4, damping=0.5),
         made(2, 8, 3, 4, half=True),
