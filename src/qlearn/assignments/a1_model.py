@@ -12,7 +12,7 @@ from qlearn.assignments.a1_codes import codes as right_codes
 from qlearn.assignments.a1_grid import grid
 from qlearn.assignments.a1_packing import pack, unpack
 from qlearn.assignments.cases import clear, generator_of
-from qlearn.assignments.measured import measured, measured_all
+from qlearn.assignments.measured import measured, measured_all, remembered
 from qlearn.assignments.pocket_state import allowed, is_linear, pocket_state, questions_nll
 from qlearn.checks import Exercise
 
@@ -191,7 +191,7 @@ def make_model(seed: int) -> Exercise:
         id="a1.model",
         task="Write `pack_model(state)`: for each linear weight `name` the tensors `name.packed`, "
         "`name.scale` and `name.zero_point`, and every other tensor as it is.",
-        expected=measured(pack_model, read),
+        expected=remembered(measured(pack_model, read)),
         cases=_cases(seed),
         mistakes=measured_all(wrong, read),
         rtol=1e-3,

@@ -11,7 +11,7 @@ from torch import Tensor
 from qlearn.assignments.a2_groups import groups
 from qlearn.assignments.a2_scales import cost
 from qlearn.assignments.cases import generator_of
-from qlearn.assignments.measured import measured, measured_all
+from qlearn.assignments.measured import measured, measured_all, remembered
 from qlearn.assignments.pocket_state import allowed, is_linear, pocket_state, questions_nll
 from qlearn.checks import Exercise
 
@@ -188,7 +188,7 @@ def make_model(seed: int) -> Exercise:
         id="a2.model",
         task="Write `quantize_model(state, bits, group_size)`: for each linear weight `name` the "
         "tensors `name.codes`, `name.scale` (float16) and `name.zero_point`.",
-        expected=measured(made, read),
+        expected=remembered(measured(made, read)),
         cases=_cases(seed),
         mistakes=measured_all(wrong, read),
         rtol=0.01,

@@ -13,7 +13,7 @@ from qlearn.assignments.a2_model import ungrouped
 from qlearn.assignments.a3_groups import run
 from qlearn.assignments.a3_steps import correlated
 from qlearn.assignments.cases import generator_of
-from qlearn.assignments.measured import measured, measured_all
+from qlearn.assignments.measured import measured, measured_all, remembered
 from qlearn.assignments.pocket_state import (
     allowed,
     calibration_hessians,
@@ -42,6 +42,9 @@ def model(weights: State, hessians: State, bits: int, group_size: int) -> dict[s
     )
 
 
+_usual = remembered(model, most=8)
+
+
 def _loss(weight: Tensor, back: Tensor, hessian: Tensor) -> float:
     error = (weight - back).double()
     return float(((error @ hessian.double()) * error).sum() / 2)
@@ -56,7 +59,7 @@ def read(result: Any, weights: State, hessians: State, bits: int, group_size: in
         return f"a {type(result).__name__}, which is not a dict"
     if missing := sorted(weights.keys() - result.keys()):
         return f"{len(missing)} of {len(weights)} layers missing, such as {missing[0]}"
-    usual = model(weights, hessians, bits, group_size)
+    usual = _usual(weights, hessians, bits, group_size)
     losses, best, state, right = [], [], {}, {}
     for name, weight in weights.items():
         rows, columns = weight.shape
@@ -157,7 +160,7 @@ def make_model(seed: int) -> Exercise:
         id="a3.model",
         task="Write `gptq_model(weights, hessians, bits, group_size)`: for each name a dict of "
         "codes, scale and zero_point, with a damping of 0.01.",
-        expected=measured(model, read),
+        expected=remembered(measured(model, read)),
         cases=_model_cases(seed),
         mistakes=measured_all(mistakes, read),
         rtol=0.02,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qlearn.assignments.a3_steps import correlated
 from qlearn.assignments.cases import MARGIN, clear, generator_of, off_ties
-from qlearn.assignments.measured import measured, measured_all
+from qlearn.assignments.measured import measured, measured_all, remembered
 from qlearn.checks import Exercise
 
 
@@ -192,7 +192,7 @@ def make_gptq(seed: int) -> Exercise:
         id="a3.gptq",
         task="Write `gptq(weight, hessian, scale, zero_point, bits)`, the given code repaired: "
         "uint8 codes.",
-        expected=measured(gptq, judged),
+        expected=remembered(measured(gptq, judged)),
         cases=_gptq_cases(seed),
         mistakes=measured_all(wrong, judged),
         rtol=0.001,

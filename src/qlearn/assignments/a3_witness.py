@@ -12,7 +12,7 @@ from torch import Tensor
 from qlearn.assignments.a3_stale import gptq, loss, suspect
 from qlearn.assignments.a3_steps import correlated
 from qlearn.assignments.cases import generator_of
-from qlearn.assignments.measured import measured, measured_all
+from qlearn.assignments.measured import measured, measured_all, remembered
 from qlearn.checks import Exercise
 
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]  # weight, hessian, scale, zero_point
@@ -181,7 +181,7 @@ def make_witness(seed: int) -> Exercise:
         id="a3.witness",
         task="Write `witness(columns)`: an input `(weight [1, columns], hessian, scale [1, 1], "
         f"zero_point [1, 1])` of {BITS} bits on which the given code loses {SHOWN - 1:.0%} more.",
-        expected=measured(witness, judge),
+        expected=remembered(measured(witness, judge)),
         cases=[(3,), (few,), (several,), (many,)],
         mistakes=measured_all(wrong, judge),
         hint="Draw inputs from a seed until your slow GPTQ, by `best_free`, beats the given code.",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any
+
+import torch
 
 from qlearn.checks_run import copies, is_blank
 
-__all__ = ["measured", "measured_all"]
+__all__ = ["measured", "measured_all", "remembered"]
 
 
 def measured(answer: Callable[..., Any], measure: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,5 +40,45 @@ def measured(answer: Callable[..., Any], measure: Callable[..., Any]) -> Callabl
 def measured_all(
     mistakes: Mapping[str, Callable[..., Any]], measure: Callable[..., Any]
 ) -> dict[str, Callable[..., Any]]:
-    """The mistakes of an exercise, each measured."""
-    return {diagnosis: measured(wrong, measure) for diagnosis, wrong in mistakes.items()}
+    """The mistakes of an exercise, each measured and remembered."""
+    return {
+        diagnosis: remembered(measured(wrong, measure)) for diagnosis, wrong in mistakes.items()
+    }
+
+
+def remembered(function: Callable[..., Any], most: int = 32) -> Callable[..., Any]:
+    """A pure function that does not compute twice what it got the same arguments for.
+
+    References and mistakes are called on the same cases for each answer of a class.
+    """
+    found: dict[bytes, Any] = {}
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        digest = blake2b()
+        _feed(digest, arguments)
+        key = digest.digest()
+        if key not in found:
+            if len(found) >= most:
+                found.pop(next(iter(found)))
+            found[key] = function(*arguments)
+        return found[key]
+
+    return wrapped
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Put all that a value holds into a digest."""
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(f"{value.dtype}{list(value.shape)}".encode() + flat.numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _feed(digest, key)
+            _feed(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(f"{type(value).__name__}{len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    else:
+        digest.update(f"{value!r};".encode())

@@ -131,7 +131,7 @@ class Question:
 
     def exercise(self, seed: int) -> Exercise:
         """The exercise of that seed; its functions receive models where cases name them."""
-        made = self.make(seed)
+        made = _made(self.make, seed)
         if made.id != self.id:
             raise ValueError(f"make of {self.id} gives an exercise {made.id!r}; use the same id")
         if not made.is_function:
@@ -148,6 +148,12 @@ class Question:
             answer = measured(answer, self.measure)
         verdict = check_exercise(exercise, answer)
         return Mark(self, points_for(self.points, verdict), verdict)
+
+
+@functools.lru_cache(maxsize=64)
+def _made(make: Callable[[int], Exercise], seed: int) -> Exercise:
+    """What a question makes of a seed, made once for a whole class."""
+    return make(seed)
 
 
 def points_for(points: int, verdict: Verdict) -> float:
