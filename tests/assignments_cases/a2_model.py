@@ -117,7 +117,7 @@ CASES = {
                         "torch.quantile(values, tail).item()",
                     ),
                 ),
-                "does not reach 0",
+                "all values are positive",
             ),
             (spoil(STATIC, ("255", "256")), "lie 255 steps"),
             (spoil(STATIC, ("-low /", "low /")), "wrong sign"),

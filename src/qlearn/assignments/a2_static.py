@@ -42,7 +42,9 @@ def _static(batches: list[Tensor], keep: float, *, rule: str = "") -> Grid:
     low, high = float(values.quantile(tail)), float(values.quantile(1 - tail))
     if rule == "256":
         return _grid(low, high, steps=TOP + 1)
-    step, zero_point = _grid(low, high, zero=rule != "raw")
+    if rule in ("low", "high"):  # one end alone is not brought to 0
+        low, high = (low, max(high, 0.0)) if rule == "low" else (min(low, 0.0), high)
+    step, zero_point = _grid(low, high, zero=rule not in ("raw", "low", "high"))
     return (step, -zero_point) if rule == "sign" else (step, zero_point)
 
 
@@ -125,6 +127,8 @@ def make_static(seed: int) -> Exercise:
         "Only the last batch is used.": "last",
         "Only the first batch is used.": "first",
         "The range does not reach 0 where all values have one sign.": "raw",
+        "The lower end does not come down to 0 where all values are positive.": "low",
+        "The upper end does not come up to 0 where all values are negative.": "high",
         "Between 256 codes lie 255 steps.": "256",
         "The zero-point has the wrong sign.": "sign",
     }
