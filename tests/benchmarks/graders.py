@@ -61,6 +61,7 @@ EQUIVALENT = {
     "a2.groups": "On a grid fitted to the group the clamp's lower end never acts.",
     "a3.witness": "Any input that shows the bug is right: other draws, sizes and grids are too.",
     "a3.gptq": "The second column that is written is written again when its turn comes.",
+    "a3.model": "zip(strict=True) only guards against lists of different lengths.",
     "a3.groups": "The second column that is written is written again when its turn comes.",
 }
 DROPPED = (ast.Assign, ast.AugAssign, ast.Expr, ast.If, ast.For)
