@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,15 @@ from typing import Any
 import nbformat
 
 from qlearn.assignments import find
-from qlearn.assignments.question import Mark, Packaged, Question
+from qlearn.assignments.measured import remembered
+from qlearn.assignments.question import Mark, Question
 from qlearn.checks import Exercise, Verdict
-from qlearn.classroom import wire
 from qlearn.classroom.process import LostError
 from qlearn.classroom.remote import RemoteFunction
 from qlearn.classroom.sandbox import Limits, Room
 from qlearn.classroom.session import Session, StoppedError
 
 __all__ = ["Graded", "grade", "room_for"]
-
-REMEMBERED_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -128,29 +125,9 @@ def _exercise(question_id: str, seed: int) -> Exercise:
     made = find(question_id).exercise(seed)
     if not made.is_function:
         return made
-    mistakes = {text: _remembered(one) for text, one in made.mistakes.items()}
+    mistakes = {text: remembered(one) for text, one in made.mistakes.items()}
     cases = made.build_cases()
-    return replace(made, cases=cases, expected=_remembered(made.expected), mistakes=mistakes)
-
-
-def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what it returned for equal arguments is not computed again."""
-    results: dict[str, Any] = {}
-
-    @functools.wraps(function)
-    def remembered(*arguments: Any) -> Any:
-        sent = tuple(wire.Reference(a.name) if isinstance(a, Packaged) else a for a in arguments)
-        before = wire.pack(sent)
-        key = hashlib.sha256(before).hexdigest()
-        if key in results:
-            return results[key]
-        value = function(*arguments)
-        # One that changes its arguments must do so each time.
-        if wire.pack(sent) == before and len(wire.pack(value)) < REMEMBERED_BYTES:
-            results[key] = value
-        return value
-
-    return remembered
+    return replace(made, cases=cases, expected=remembered(made.expected), mistakes=mistakes)
 
 
 def _verdict_outputs(mark: Mark) -> list[Any]:

@@ -1,7 +1,7 @@
 """What a student handed in, whatever it is -> cells, or the reason why there are none.
 
-Nothing of a submission is trusted: links are not followed, only plain files are opened, the notebook
-is parsed by a process with limits, and a name that is not the assignment's is looked into.
+Nothing of a submission is trusted: links are not followed, only plain files are opened, the
+notebook is parsed by a process with limits, and one under another name is looked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: "code", "markdown" or "raw", its source, and the id that nbgrader gave it, or ''."""
+    """One cell: "code", "markdown" or "raw", its source, and nbgrader's id of it, or ''."""
 
     kind: str
     source: str

@@ -1,12 +1,13 @@
 """Read a notebook of unknown content: its cells' kinds, sources and ids, and nothing else.
 
-Run as a program of its own with limits (``python -I -S intake_strip.py < notebook``), so that a file
-made to exhaust memory harms nobody. Writes JSON: a list of cells under "cells", or a "problem".
+Run as a program of its own with limits (``python -I -S intake_strip.py < notebook``), so that
+a file made to exhaust memory harms nobody. Writes JSON: the cells, or a "problem".
 """
 
 import json
 import resource
 import sys
+from typing import Any
 
 MOST_MEMORY = 3 * 2**30
 MOST_SECONDS = 60
@@ -14,7 +15,7 @@ MOST_SOURCE = 1_000_000  # characters of all cells together
 MOST_CELLS = 2_000
 
 
-def text_of(value):
+def text_of(value: Any) -> str | None:
     """A cell's source: a string, or a list of lines."""
     if isinstance(value, str):
         return value
@@ -23,7 +24,7 @@ def text_of(value):
     return None
 
 
-def cells_of(notebook):
+def cells_of(notebook: Any) -> Any:
     """The cells of a notebook's JSON, of format 4 or of the older 3."""
     if not isinstance(notebook, dict):
         return None
@@ -35,12 +36,13 @@ def cells_of(notebook):
     return None
 
 
-def strip(notebook):
+def strip(notebook: Any) -> dict[str, Any]:
     """Keep of a notebook what grading needs."""
     cells = cells_of(notebook)
     if not isinstance(cells, list):
         return {"problem": "it is JSON, but not a notebook: it has no list of cells"}
-    kept, dropped, size = [], 0, 0
+    kept: list[dict[str, str]] = []
+    dropped, size = 0, 0
     for cell in cells:
         kind = cell.get("cell_type") if isinstance(cell, dict) else None
         kind = "markdown" if kind == "heading" else kind
@@ -57,11 +59,11 @@ def strip(notebook):
         # A lone surrogate is valid in JSON, but can't be written to a file again.
         source = source.encode("utf-8", "replace").decode("utf-8")
         name = grade_id[:200] if isinstance(grade_id, str) else ""
-        kept.append({"kind": kind, "source": source, "grade_id": name})
+        kept.append({"kind": str(kind), "source": source, "grade_id": name})
     return {"cells": kept, "dropped": dropped}
 
 
-def main():
+def main() -> None:
     """Strip what stands on standard input."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
