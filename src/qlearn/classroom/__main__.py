@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def _grade(options: argparse.Namespace, course: object) -> int:
     limits = replace(Limits(), cell_seconds=options.cell_seconds, memory=memory)
     how = Options(limits, not options.without_isolation, options.processes, options.again)
     feedback = not options.no_feedback
-    records = grade_all(course, options.assignment, how, lambda l: print(l, flush=True), feedback)
+    say = functools.partial(print, flush=True)
+    records = grade_all(course, options.assignment, how, say, feedback)
     print(f"{len(records)} submissions graded; lists of grades are in {course.root / 'grades'}.")
     return 0
 

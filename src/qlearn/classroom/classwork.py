@@ -54,10 +54,10 @@ def digest(notebook: Any) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A student's folder name that nbgrader's patterns take literally; letters of all scripts stay.
+    """A student's folder name, without characters that nbgrader's patterns interpret.
 
-    >>> safe_name("Zoe\\u0308 [2]"), safe_name("李雷")
-    ('Zoë _2_', '李雷')
+    >>> safe_name("a [2]"), safe_name("李雷")
+    ('a _2_', '李雷')
     """
     composed = unicodedata.normalize("NFC", name)  # macOS writes accents apart
     return re.sub(r"[^\w.@+ -]", "_", composed).strip(". ") or "_"
@@ -79,9 +79,11 @@ def take_in(course: Course, name: str) -> dict[str, list[str]]:
     received.mkdir(exist_ok=True)
     notes: dict[str, list[str]] = {}
     for folder in sorted(p for p in submitted.iterdir() if not p.name.startswith(".")):
-        student = safe_name(folder.name)
         if folder.is_symlink() or not folder.is_dir() or not os.path.lexists(folder / name):
             continue
+        student = safe_name(folder.name)
+        while student != folder.name and (student in notes or (submitted / student).exists()):
+            student += "_2"  # two names that differ only in what has been replaced
         key = f"{student}/{name}"
         theirs, kept = folder / name, received / student / name
         if not _is_ours(theirs, name, manifest.get(key, {})):
@@ -106,7 +108,7 @@ def grade_class(
     course: Course,
     name: str,
     options: Options,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], object] = str,
 ) -> dict[str, dict[str, Any]]:
     """Grade all that was taken in, on all cores; give student -> record.
 
@@ -127,11 +129,11 @@ def grade_class(
     for student in students:
         record = _read_json(_record_path(course, name, student))
         same = record.get("digest") == manifest[f"{student}/{name}"]["digest"]
-        if same and record.get("seed") == course.seed and not options.again:
-            if not record.get("problem"):
-                records[student] = record
-                continue
-        todo.append(student)
+        same = same and record.get("seed") == course.seed and not record.get("problem")
+        if same and not options.again:
+            records[student] = record
+        else:
+            todo.append(student)
     for student, record in _in_parallel(course, name, todo, options):
         records[student] = record
         say(f"{student}: {record['points']:g} of {record['most']} in {record['seconds']:.1f} s")

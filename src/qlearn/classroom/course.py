@@ -141,7 +141,7 @@ def make_course(
     Args:
         folder: where; what students handed in and what was graded there is kept.
         seed: of the cases that count. None keeps the folder's own, or draws one.
-        sources: a folder of source notebooks; None takes the clone's `notebooks/assignments/source`.
+        sources: a folder of source notebooks; None takes the clone's own.
         only: names of assignments (``a1``); none means all.
 
     Raises:

@@ -94,13 +94,14 @@ def grade(
 def _judge(session: Session, question: Question, seed: int, last_error: str) -> Mark:
     session.begin_question()
     most = question.megabytes * 2**20
+    seconds = min(question.seconds, session.limits.call_seconds)
     exercise = _exercise(question.id, seed)
     try:
-        found = session.look(question.answer, question.seconds, most)
+        found = session.look(question.answer, seconds, most)
     except (StoppedError, LostError) as error:
         return _none(question, f"`{question.answer}` can't be read: {error}.", last_error)
     if found.get("kind") == "function":
-        name, seconds = question.answer, question.seconds
+        name = question.answer
         answer: Any = RemoteFunction(
             name,
             found.get("parameters"),

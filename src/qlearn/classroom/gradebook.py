@@ -19,7 +19,7 @@ def grade_all(
     course: Course,
     assignment: str,
     options: Options,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], object] = str,
     feedback: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Take in, grade, enter into nbgrader's gradebook, write feedback and the lists of grades.
@@ -128,17 +128,17 @@ def canvas_rows(
     head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", name]
     most = max((record["most"] for record in records.values()), default=0)
     rows = [head, ["Points Possible", "", "", "", "", f"{most:g}"]]
-    for row in roster:
-        rows.append(
-            [
-                _text(row.get("name") or row["id"]),
-                row.get("canvas_id", ""),
-                _text(row.get("sis_user_id", "")),
-                _text(row.get("sis_login_id") or row["id"]),
-                _text(row.get("section", "")),
-                _points(records.get(row["id"])),
-            ]
-        )
+    rows += [
+        [
+            _text(row.get("name") or row["id"]),
+            row.get("canvas_id", ""),
+            _text(row.get("sis_user_id", "")),
+            _text(row.get("sis_login_id") or row["id"]),
+            _text(row.get("section", "")),
+            _points(records.get(row["id"])),
+        ]
+        for row in roster
+    ]
     return rows
 
 

@@ -41,38 +41,15 @@ def rebuild(
     if handed is None:
         return _notebook(release, list(release.cells)), []
     notes: list[str] = []
-    labelled = _relabel(handed, official, questions, notes)
-    cells = _answers(labelled, official, notes)
-    _insert_missing(cells, release, official, notes)
+    cells = _answers(list(handed), official, notes)
+    answers = {question.cell: question.answer for question in questions}
+    _insert_missing(cells, release, official, answers, notes)
     return _notebook(release, cells), notes
 
 
-def _relabel(
-    handed: Sequence[Cell],
-    official: dict[str, Any],
-    questions: Sequence[Question],
-    notes: list[str],
-) -> list[Cell]:
-    """Give a solution cell its id back, where a tool has dropped all ids of that question."""
-    cells = list(handed)
-    present = {cell.grade_id for cell in cells}
-    for question in questions:
-        if question.cell in present or question.cell not in official:
-            continue
-        defining = [
-            k for k, c in enumerate(cells) if not c.grade_id and _defines(c, question.answer)
-        ]
-        if defining:
-            last = cells[defining[-1]]
-            cells[defining[-1]] = Cell("code", last.source, question.cell)
-            notes.append(
-                f"A cell without an id was taken for {question.cell}: it defines its name."
-            )
-    return cells
-
-
-def _defines(cell: Cell, name: str) -> bool:
-    if cell.kind != "code" or name not in cell.source:
+def _defines(cell: Any, name: str) -> bool:
+    """Whether a cell defines that name at its top level."""
+    if cell.cell_type != "code" or name not in cell.source:
         return False
     try:
         body = ast.parse(cell.source).body
@@ -111,26 +88,45 @@ def _answers(cells: list[Cell], official: dict[str, Any], notes: list[str]) -> l
 
 
 def _insert_missing(
-    cells: list[Any], release: Any, official: dict[str, Any], notes: list[str]
+    cells: list[Any],
+    release: Any,
+    official: dict[str, Any],
+    answers: dict[str, str],
+    notes: list[str],
 ) -> None:
-    """Put deleted cells back after the one they followed, and checks after their solutions."""
+    """Put deleted cells back after the one they followed, and checks after their solutions.
+
+    Where a solution cell has lost its id, or all answers stand in one cell, an empty cell with the
+    id goes after the cell that defines the answer: the blank would undo it.
+    """
     before = ""
     for cell in release.cells:
         name = grade_id(cell)
         if not name:
             continue
-        places = {grade_id(one): k for k, one in enumerate(cells) if grade_id(one)}
+        places = _places(cells)
         if name not in places:
-            notes.append(f"{name} was missing: it has been put back.")
-            cells.insert(places.get(before, -1) + 1, nbformat.from_dict(cell))
+            answer = answers.get(name)
+            defined = [k for k, one in enumerate(cells) if answer and _defines(one, answer)]
+            put = nbformat.from_dict(cell)
+            if defined:
+                put.source = f"# `{answer}` is defined in a cell above."
+                cells.insert(defined[-1] + 1, put)
+                notes.append(f"{name} was missing: another cell defines `{answer}`, which counts.")
+            else:
+                cells.insert(places.get(before, -1) + 1, put)
+                notes.append(f"{name} was missing: it has been put back.")
         solution = name.removesuffix("_check")
-        if name.endswith("_check") and solution in official:
-            places = {grade_id(one): k for k, one in enumerate(cells) if grade_id(one)}
-            if places[name] < places[solution]:
-                moved = cells.pop(places[name])
-                cells.insert(places[solution], moved)
-                notes.append(f"{name} stood before its solution: it has been moved.")
+        places = _places(cells)
+        if name.endswith("_check") and solution in official and places[name] < places[solution]:
+            moved = cells.pop(places[name])
+            cells.insert(places[solution], moved)
+            notes.append(f"{name} stood before its solution: it has been moved.")
         before = name
+
+
+def _places(cells: list[Any]) -> dict[str, int]:
+    return {grade_id(cell): k for k, cell in enumerate(cells) if grade_id(cell)}
 
 
 def _locked(cell: Any) -> bool:

@@ -37,14 +37,16 @@ class Limits:
     Attributes:
         memory: bytes of address space.
         cell_seconds: of CPU time, for one cell (at most four times that on the clock).
+        call_seconds: of CPU time, for one call of an answer, where its question allows no less.
         notebook_seconds: on the clock, for all of a notebook; what is left then earns nothing.
         file: bytes of one file that it writes.
         scratch: bytes of all of them.
         losses: how often a notebook's process is started anew after it was stopped.
     """
 
-    memory: int = 6 * 2**30
+    memory: int = 4 * 2**30
     cell_seconds: float = 30.0
+    call_seconds: float = 60.0
     notebook_seconds: float = 900.0
     file: int = 64 * 2**20
     scratch: int = 128 * 2**20

@@ -50,7 +50,12 @@ class Session:
             return _failed("Stopped", str(error))
         except SpentError as error:
             return _failed("Stopped", str(error))
-        self.done.append(source)
+        if _memory_is_full(reply):
+            # What filled it may still be held: the next cells would pay for it.
+            self.close()
+            self._lost()
+        else:
+            self.done.append(source)
         return reply
 
     def begin_question(self) -> None:
@@ -135,6 +140,11 @@ class Session:
     def _lost(self) -> None:
         self.inside = None
         self.losses += 1
+
+
+def _memory_is_full(reply: dict[str, Any]) -> bool:
+    error = str(reply.get("error"))
+    return error.startswith("MemoryError") or "can't allocate memory" in error
 
 
 def _failed(name: str, text: str) -> dict[str, Any]:
