@@ -55,8 +55,11 @@ class Work:
 
 def code(source: str) -> dict[str, Any]:
     return {
-        "cell_type": "code", "source": source, "metadata": {},
-        "outputs": [], "execution_count": None,
+        "cell_type": "code",
+        "source": source,
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
     }
 
 

@@ -70,9 +70,15 @@ def due(work: Work, seed: int, calls: bool = False) -> dict[str, float]:
 
 
 def make_class(
-    submitted: Path, release: Path, source: Path, honest: int, hostile: int, seed: int
+    submitted: Path,
+    release: Path,
+    source: Path,
+    honest: int,
+    hostile: int,
+    seed: int,
+    attacks: tuple[str, ...] = (),
 ) -> dict[str, dict[str, float]]:
-    """Write a class's submissions below `submitted`.
+    """Write a class's submissions below `submitted`; attacks in their order, or those named.
 
     Returns:
         Student -> question -> the points that are due with the cases of that seed.
@@ -86,7 +92,8 @@ def make_class(
         expected[student] = due(work, seed, calls)
     full = due(right_work(release, source), seed)
     for k in range(hostile):
-        attack = list(ATTACKS)[k % len(ATTACKS)]
+        chosen = attacks or tuple(ATTACKS)
+        attack = chosen[k % len(chosen)]
         student = f"hostile {k:03d}"
         expected[student] = hostile_student(
             attack, submitted / student, release, source, full, seed

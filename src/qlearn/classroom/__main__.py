@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     collect = tasks.add_parser("collect", help="sort an LMS's download of all submissions")
     collect.add_argument("folder", type=Path)
     collect.add_argument("assignment")
+    collect.add_argument("source", type=Path, help="the zip of Canvas or Moodle, or a folder")
 
     grade = tasks.add_parser("grade", help="grade, write feedback and the lists of grades")
     grade.add_argument("folder", type=Path)
@@ -84,7 +85,9 @@ def _run(options: argparse.Namespace, course_type: type) -> int:
     if options.task == "collect":
         from qlearn.classroom.downloads import collect
 
-        students = collect(course, options.assignment)
+        students, left = collect(course, options.assignment, options.source)
+        if left:
+            print("Of no known name, look at these by hand:", *left, sep="\n  ")
         print(f"{len(students)} submissions are in {course.root / 'submitted'}.")
         return 0
     if options.task == "grade":

@@ -51,13 +51,6 @@ c.TrustedGrades.course = here
 
 # Texts of a submission are shown without their scripts.
 c.HTMLExporter.sanitize_html = True
-
-# Names of files as Canvas and as Moodle give them in a download of all submissions.
-c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".bin", ".safetensors", ".json", ".py", ".txt"]
-c.FileNameCollectorPlugin.named_regexp = (
-    r".*/(?:(?P<student_id>[^/_]+)(?:_LATE)?_\\d+_\\d+_|[^/]*_(?P<moodle>\\d+)_assignsubmission_file_?/)"
-    r"(?P<file_id>[^/]+?)(?:-\\d+)?(?:\\.\\w+)?$"
-)
 '''
 
 

@@ -100,6 +100,8 @@ def _judge(session: Session, question: Question, seed: int, last_error: str) -> 
         found = session.look(question.answer, seconds, most)
     except (StoppedError, LostError) as error:
         return _none(question, f"`{question.answer}` can't be read: {error}.", last_error)
+    if "error" in found:
+        return _none(question, f"`{question.answer}` can't be read: {found['error']}.", last_error)
     if found.get("kind") == "function":
         name = question.answer
         answer: Any = RemoteFunction(
@@ -134,7 +136,7 @@ def _exercise(question_id: str, seed: int) -> Exercise:
 def _verdict_outputs(mark: Mark) -> list[Any]:
     """What stands under a check cell: the verdict, and its points where nbgrader looks for them."""
     shown = mark.shown("on the cases that count")
-    data = {"text/plain": shown.message, "text/html": shown._repr_html_()}
+    data = {"text/plain": shown.message}  # feedback pages are cleared of what HTML may hold
     return [
         nbformat.v4.new_output("display_data", data),
         nbformat.v4.new_output("execute_result", {"text/plain": f"{mark.points:g}"}),

@@ -6,11 +6,13 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from qlearn.classroom.classwork import Options, grade_class, take_in
 from qlearn.classroom.course import Course, CourseError
+from qlearn.results import usable_cores
 
 __all__ = ["canvas_rows", "export", "grade_all", "moodle_rows", "read_roster", "scores"]
 
@@ -40,10 +42,25 @@ def grade_all(
     compare(records, scores(course, name))
     say(f"in the gradebook after {time.monotonic() - begun:.0f} s")
     if feedback:
-        course.nbgrader("generate_feedback", name, "--force")
+        _write_feedback(course, name, sorted(records), options.processes or usable_cores())
         say(f"feedback written after {time.monotonic() - begun:.0f} s")
     export(course, name, records)
     return records
+
+
+def _write_feedback(course: Course, name: str, students: list[str], processes: int) -> None:
+    """Several nbgraders write a part of the pages each: they only read the gradebook."""
+    parts = [students[k::processes] for k in range(processes) if students[k::processes]]
+
+    def write(part: list[str]) -> None:
+        others = ",".join(sorted(set(students) - set(part)))
+        course.nbgrader(
+            *("generate_feedback", name, "--force"),
+            f"--CourseDirectory.student_id_exclude={others}",
+        )
+
+    with ThreadPoolExecutor(len(parts) or 1) as pool:
+        list(pool.map(write, parts))
 
 
 def scores(course: Course, name: str) -> dict[str, dict[str, float]]:
@@ -131,7 +148,7 @@ def canvas_rows(
     rows += [
         [
             _text(row.get("name") or row["id"]),
-            row.get("canvas_id", ""),
+            row.get("canvas_id") or (row["id"] if row["id"].isdigit() else ""),
             _text(row.get("sis_user_id", "")),
             _text(row.get("sis_login_id") or row["id"]),
             _text(row.get("section", "")),

@@ -6,6 +6,7 @@ as partial credit. A notebook that `grade_class` has not graded yet is graded no
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,18 @@ class TrustedGrades(NbGraderPreprocessor):
             found = json.loads(record.read_text(encoding="utf-8"))
             if found.get("digest") == digest(nb) and found.get("seed") == course.seed:
                 graded = nbformat.read(executed, as_version=4)
-                return self._filled(nb, graded.cells), resources
+                return self._filled(nb, graded.cells, found["notes"]), resources
         self.log.warning("%s is graded now: no record fits it", names["student"])
         made = grade_notebook(course, names["assignment"], nb, {}, Options(isolated=self.isolated))
-        return self._filled(nb, made["notebook"].cells), resources
+        return self._filled(nb, made["notebook"].cells, []), resources
 
-    def _filled(self, nb: Any, graded: list[Any]) -> Any:
+    def _filled(self, nb: Any, graded: list[Any], notes: list[str]) -> Any:
         for cell, done in zip(nb.cells, graded, strict=True):
             if cell.cell_type == "code":
                 cell.outputs = done.outputs
                 cell.execution_count = None
+        if notes:  # for the student to read at the top of the feedback
+            lines = [f"- {html.escape(note)}" for note in notes]
+            text = "\n".join(["**What was repaired or missing in this submission**", "", *lines])
+            nb.cells.insert(0, nbformat.v4.new_markdown_cell(text))
         return nb

@@ -75,7 +75,7 @@ class Inside:
         Raises:
             LostError: no sound reply came. The process has been stopped.
         """
-        data = wire.pack(request)
+        data = wire.pack({**request, "most": most})
         try:
             reply = self._reply(struct.pack("<Q", len(data)) + data, seconds, most)
         except LostError:

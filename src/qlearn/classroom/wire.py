@@ -47,14 +47,14 @@ class Unknown:
     """Stands for a value of a type that is not sent. Its class bears that type's name."""
 
 
-def pack(value: Any) -> bytes:
+def pack(value: Any, most: float = math.inf) -> bytes:
     """Write a value as bytes.
 
     Raises:
-        ValueError: nested too deeply, or of too many items.
+        ValueError: nested too deeply, of too many items, or with tensors of more than `most` bytes.
     """
     buffers: list[bytes] = []
-    head = json.dumps(_Encoder(buffers).encode(value, 0)).encode()
+    head = json.dumps(_Encoder(buffers, most).encode(value, 0)).encode()
     return b"".join([MAGIC, struct.pack("<I", len(head)), head, *buffers])
 
 
@@ -83,9 +83,9 @@ def unpack(data: bytes) -> Any:
 class _Encoder:
     """Turns a value into JSON's own types; the contents of tensors go into `buffers`."""
 
-    def __init__(self, buffers: list[bytes]) -> None:
+    def __init__(self, buffers: list[bytes], most: float) -> None:
         self.buffers = buffers
-        self.items = 0
+        self.items, self.left = 0, most
 
     def encode(self, value: Any, depth: int) -> Any:
         self.items += 1
@@ -107,15 +107,22 @@ class _Encoder:
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.name in ARRAYS:
+            self._spend(value.nbytes)
             self.buffers.append(value.tobytes())
             return {"a": [value.dtype.name, list(value.shape)]}
         return {"u": kind.__name__}
+
+    def _spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ValueError("it is too large to be handed in")
 
     def _tensor(self, value: torch.Tensor) -> Any:
         if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
             return {"u": "Tensor that is not dense" if value.is_cpu else "Tensor not on the CPU"}
         if value.dtype not in NAMES:
             return {"u": f"Tensor of {value.dtype}"}
+        self._spend(value.numel() * value.element_size())
         plain = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
         self.buffers.append(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
         grad = bool(value.requires_grad and value.is_leaf)

@@ -46,7 +46,7 @@ def main(limits: dict[str, int]) -> None:
     while len(head := requests.read(8)) == 8:
         request = wire.unpack(requests.read(struct.unpack("<Q", head)[0]))
         try:
-            reply = wire.pack(session.answer(request))
+            reply = wire.pack(session.answer(request), request["most"] - 100_000)
         except BaseException as error:  # a result that can't be sent, a KeyboardInterrupt
             reply = wire.pack({"error": _error(error)})
         _send(replies, reply)
@@ -125,6 +125,8 @@ def _blank_as_none(value: Any) -> Any:
         return None
     if type(value) in (list, tuple):
         return type(value)(_blank_as_none(item) for item in value)
+    if type(value) is dict:
+        return {key: _blank_as_none(item) for key, item in value.items()}
     return value
 
 

@@ -1,0 +1,134 @@
+"""A synthetic class through the whole of grading: ``results/classroom.json``.
+
+160 honest and 40 hostile submissions of assignment 1 are taken in, graded in the sandbox, entered
+into nbgrader's gradebook, given feedback and exported. Every score must be the one that is due
+(`tests/synthetic_class.py`), in our records, in the gradebook and in Canvas's list.
+
+    make grade-demo                                            # 200 submissions
+    python tests/benchmarks/classroom.py --honest 6 --hostile 6   # a small class, nothing saved
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile_submissions import ATTACKS
+from synthetic_class import make_class
+
+from qlearn.classroom.classwork import Options
+from qlearn.classroom.course import Course, make_course
+from qlearn.classroom.dashboard import write_dashboard
+from qlearn.classroom.gradebook import grade_all, scores
+from qlearn.classroom.sandbox import Limits
+from qlearn.results import save, usable_cores
+
+COMMAND = "make grade-demo"
+ROOT = Path(__file__).parents[2]
+SEED = 20_261
+LIMITS = Limits(cell_seconds=10, call_seconds=10)
+
+
+def grade_class(
+    folder: Path, honest: int, hostile: int, say: Any = print, attacks: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Make a course and a class in `folder`, grade it, and compare all scores with what is due.
+
+    Returns:
+        Times in seconds, and the number of submissions whose scores are not what they should be.
+    """
+    course = make_course(folder / "course", seed=SEED, only=["a1"])
+    name = course.named("a1")
+    release = course.root / "release" / name / f"{name}.ipynb"
+    source = ROOT / "notebooks" / "assignments" / "source" / name / f"{name}.ipynb"
+    expected = make_class(
+        course.root / "submitted", release, source, honest, hostile, SEED, attacks
+    )
+    begun = time.monotonic()
+    stages: dict[str, float] = {}
+
+    def note(line: str) -> None:
+        for stage, words in (
+            *(("taken_in", "taken in"), ("graded", "graded after")),
+            *(("gradebook", "in the gradebook"), ("feedback", "feedback written")),
+        ):
+            if words in line:
+                stages[stage] = round(time.monotonic() - begun, 1)
+        say(line)
+
+    records = grade_all(course, name, Options(LIMITS), note)
+    seconds = time.monotonic() - begun
+    write_dashboard(course)
+    wrong = compare(course, name, records, expected)
+    by_kind = {
+        kind: [r["seconds"] for s, r in records.items() if s.startswith("hostile") == (kind == 1)]
+        for kind in (0, 1)
+    }
+    return {
+        "submissions": len(expected),
+        "hostile": hostile,
+        "seconds": round(seconds, 1),
+        "seconds_until": stages,
+        "per_hour": round(3600 * len(expected) / seconds),
+        "median_honest_s": round(statistics.median(by_kind[0]), 1) if honest else None,
+        "median_hostile_s": round(statistics.median(by_kind[1]), 1) if hostile else None,
+        "wrong_scores": len(wrong),
+        "wrong": wrong,
+    }
+
+
+def compare(
+    course: Course, name: str, records: Any, expected: dict[str, dict[str, float]]
+) -> list[str]:
+    """Every place where a score is not what is due: records, gradebook, feedback, Canvas's list."""
+    wrong = []
+    book = scores(course, name)
+    with (course.root / "grades" / f"{name}_canvas.csv").open(encoding="utf-8") as file:
+        listed = {row[3].removeprefix("'"): row[5] for row in list(csv.reader(file))[2:]}
+    for student, due in expected.items():
+        marks = records.get(student, {}).get("questions", {})
+        got = {question: mark["points"] for question, mark in marks.items()}
+        if got != due:
+            wrong.append(f"{student}: {due} are due, the record says {got}")
+        cells = {f"{question.replace('.', '_')}_check": points for question, points in due.items()}
+        if book.get(student) != cells:
+            wrong.append(f"{student}: {cells} are due, the gradebook says {book.get(student)}")
+        if float(listed.get(student) or "nan") != sum(due.values()):
+            wrong.append(f"{student}: the list for Canvas says {listed.get(student)}")
+        if not (course.root / "feedback" / student / name / f"{name}.html").is_file():
+            wrong.append(f"{student}: no feedback")
+    extra = sorted({*records, *book} - set(expected))
+    return wrong + [f"{student}: nobody of that name handed in" for student in extra]
+
+
+def main(arguments: list[str]) -> int:
+    """Grade a class and save the row; give the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--honest", type=int, default=160)
+    parser.add_argument("--hostile", type=int, default=40)
+    parser.add_argument("--keep", type=Path, help="a folder for the course, to look at afterwards")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        place = options.keep or Path(folder)
+        row = grade_class(place, options.honest, options.hostile)
+    wrong = row.pop("wrong")
+    print(*wrong, sep="\n")
+    print(
+        f"{row['submissions']} submissions, {row['hostile']} of them hostile: {row['seconds']} s, "
+        f"{row['per_hour']} an hour on {usable_cores()} cores; {len(wrong)} scores are wrong."
+    )
+    if (options.honest, options.hostile) == (160, 40) and not wrong:
+        save("classroom", [row], command=COMMAND, attacks=list(ATTACKS)[: options.hostile])
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
