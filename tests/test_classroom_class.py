@@ -1,0 +1,221 @@
+"""A class through nbgrader, for real: intake, sandbox, gradebook, feedback, lists, dashboard."""
+
+import csv
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from classroom_room import needs_bubblewrap, needs_nbgrader
+
+from qlearn.classroom.course import Course, CourseError, make_course, make_releases
+from qlearn.classroom.downloads import collect
+from qlearn.classroom.gradebook import canvas_rows, compare, moodle_rows
+
+ROOT = Path(__file__).parents[1]
+RELEASE = ROOT / "notebooks" / "assignments" / "release"
+SIX = (
+    *("endless loop in an answer", "os._exit in a cell", "not JSON"),
+    *("redefined checker", "beyond ASCII", "deleted cells"),
+)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Twelve submissions, six of them hostile, graded once."""
+    import sys
+
+    sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+    try:
+        import classroom
+    finally:
+        sys.path.pop(0)
+    folder = tmp_path_factory.mktemp("class")
+    return folder / "course", classroom.grade_class(folder, 6, 6, attacks=SIX)
+
+
+@needs_bubblewrap
+@needs_nbgrader
+@pytest.mark.slow
+def test_every_score_of_a_class_is_the_one_that_is_due(graded):
+    _, row = graded
+    assert row["wrong"] == []
+    assert (row["submissions"], row["hostile"]) == (12, 6)
+
+
+@needs_bubblewrap
+@needs_nbgrader
+@pytest.mark.slow
+def test_what_was_handed_in_is_kept_and_feedback_explains(graded):
+    folder, _ = graded
+    name = Course(folder).named("a1")
+    broken = folder / "received" / "hostile 002" / name / f"{name}.ipynb"
+    assert broken.read_bytes().startswith(b"\x00\xff")
+    page = (folder / "feedback" / "hostile 002" / name / f"{name}.html").read_text()
+    assert "it is not UTF-8 text" in page
+    looped = (folder / "feedback" / "hostile 000" / name / f"{name}.html").read_text()
+    assert "stopped: it takes longer than" in looped
+    assert "points on the cases that count" in looped
+    dashboard = (folder / "dashboard.html").read_text(encoding="utf-8")
+    assert "The commonest diagnoses" in dashboard
+    assert "hostile 002" in dashboard
+    assert 'src="http' not in dashboard
+
+
+@needs_bubblewrap
+@needs_nbgrader
+@pytest.mark.slow
+def test_a_second_run_grades_only_what_is_new(graded, tmp_path):
+    from qlearn.classroom.classwork import Options, grade_class, take_in
+
+    folder, _ = graded
+    copy = tmp_path / "course"
+    shutil.copytree(folder, copy, symlinks=True)
+    course = Course(copy)
+    name = course.named("a1")
+    take_in(course, name)
+    lines = []
+    before = grade_class(course, name, Options(), lines.append)
+    assert lines == []
+    new = copy / "submitted" / "hostile 002" / name
+    (new / f"{name}.ipynb").write_text("{}")
+    take_in(course, name)
+    records = grade_class(course, name, Options(processes=1), lines.append)
+    assert [line.split(":")[0] for line in lines] == []  # still no answer: the same sound notebook
+    assert records == before
+    assert len(list((copy / "received" / "hostile 002").iterdir())) == 2
+
+
+@needs_nbgrader
+@pytest.mark.slow
+def test_the_committed_releases_are_those_of_the_sources(tmp_path):
+    made = {path.name: path for path in make_releases(tmp_path)}
+    committed = {path.name: path for path in RELEASE.glob("a*/a*.ipynb")}
+    assert sorted(made) == sorted(committed)
+    for name, path in made.items():
+        assert path.read_text(encoding="utf-8") == committed[name].read_text(encoding="utf-8"), name
+
+
+def test_the_committed_releases_hold_no_solution():
+    releases = list(RELEASE.glob("a*/a*.ipynb"))
+    assert releases
+    for path in releases:
+        source = ROOT / "notebooks" / "assignments" / "source" / path.parent.name / path.name
+        text = path.read_text(encoding="utf-8")
+        assert "SOLUTION" not in text
+        notebook = nbformat.reads(text, as_version=4)
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        given = "\n".join(cell.source for cell in notebook.cells)
+        for cell in nbformat.read(source, as_version=4).cells:
+            inside = cell.source.partition("### BEGIN SOLUTION\n")[2]
+            for line in inside.partition("### END SOLUTION")[0].splitlines():
+                # A line of code that says something: a lone `return result` may stand anywhere.
+                if len(line.strip()) > 25:
+                    assert line.strip() not in given, f"{path.name}: {line}"
+
+
+@needs_nbgrader
+@pytest.mark.slow
+def test_a_course_keeps_its_seed_and_a_variant_has_its_own(tmp_path):
+    course = make_course(tmp_path / "one", only=["a1"])
+    seed = course.seed
+    assert seed > 0
+    assert make_course(tmp_path / "one", only=["a1"]).seed == seed
+    assert make_course(tmp_path / "one", seed=5, only=["a1"]).seed == 5
+    given = "".join(p.read_text() for p in (tmp_path / "one" / "release").rglob("*.ipynb"))
+    assert str(seed) not in given
+    with pytest.raises(CourseError, match="visible cases"):
+        make_course(tmp_path / "two", seed=0)
+
+
+def test_a_folder_that_is_no_course_says_what_to_do(tmp_path):
+    with pytest.raises(CourseError, match="classroom course"):
+        Course(tmp_path).seed  # noqa: B018
+    with pytest.raises(CourseError, match="there are none"):
+        Course(tmp_path).named("a1")
+
+
+RECORDS = {
+    "4711": {"points": 12.5, "most": 26, "notes": [], "questions": {}},
+    "=1+1": {
+        "points": 0.0,
+        "most": 26,
+        "notes": ["Nothing was handed in."],
+        "questions": {
+            "a1.x": {"points": 0, "most": 2, "diagnosis": "No.", "kind": "wrong", "cell": "a1_x_check"}
+        },
+    },
+}
+ROSTER = [{"id": "4711", "name": "Zoë", "email": "z@x.org", "section": "A"}, {"id": "=1+1"}]
+
+
+def test_lists_of_grades_are_as_canvas_and_moodle_read_them():
+    ROSTER_AND_ABSENT = [*ROSTER, {"id": "absent"}]
+    canvas = canvas_rows("a1", ROSTER_AND_ABSENT, RECORDS)
+    assert canvas[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "a1"]
+    assert canvas[1] == ["Points Possible", "", "", "", "", "26"]
+    assert canvas[2] == ["Zoë", "4711", "", "4711", "A", "12.5"]
+    assert canvas[3][0] == "'=1+1"  # no spreadsheet computes it
+    assert canvas[4][5] == ""
+    moodle = moodle_rows("a1", ROSTER_AND_ABSENT, RECORDS)
+    assert moodle[1] == ["4711", "z@x.org", "12.5", ""]
+    assert moodle[2][3] == "Nothing was handed in. a1.x: No."
+    text = io.StringIO()
+    csv.writer(text).writerows(canvas)
+    assert list(csv.reader(io.StringIO(text.getvalue()))) == canvas
+
+
+def test_a_point_that_is_lost_is_an_error():
+    compare(RECORDS, {"4711": {}, "=1+1": {"a1_x_check": 0.0}})
+    with pytest.raises(CourseError, match="4711"):
+        compare(RECORDS, {"=1+1": {"a1_x_check": 0.0}})
+    with pytest.raises(CourseError, match="a1_x_check"):
+        compare(RECORDS, {"4711": {}, "=1+1": {"a1_x_check": 2.0}})
+
+
+@pytest.fixture
+def bare(tmp_path):
+    (tmp_path / "source" / "a1_words").mkdir(parents=True)
+    return Course(tmp_path)
+
+
+def test_downloads_are_sorted_by_what_the_lms_calls_them(bare, tmp_path):
+    path = tmp_path / "submissions.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("doejane_4711_99_a1_words-2.ipynb", "{}")
+        archive.writestr("doejohn_LATE_4712_98_a1_words.ipynb", "{}")
+        archive.writestr("李雷_815_assignsubmission_file_/a1_words.ipynb", "{}")
+        archive.writestr("李雷_815_assignsubmission_file_/model.bin", "x")
+        archive.writestr("../../../evil_1_2_../../x.ipynb", "{}")
+        archive.writestr("doejane_4713_99_.bashrc", "{}")
+        archive.writestr("read me.txt", "")
+        link = zipfile.ZipInfo("linker_4714_99_a1_words.ipynb")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    students, left = collect(bare, "a1", path)
+    assert "read me.txt" in left
+    assert {"4711", "4712", "815"} <= set(students)
+    assert "4714" not in students
+    folder = bare.root / "submitted"
+    written = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {
+        *("4711/a1_words/a1_words.ipynb", "4712/a1_words/a1_words.ipynb"),
+        *("815/a1_words/a1_words.ipynb", "815/a1_words/model.bin"),
+    } <= written
+    outside = [p for p in tmp_path.parent.rglob("x.ipynb") if not p.is_relative_to(folder)]
+    assert outside == []
+    with pytest.raises(CourseError, match="neither a folder nor a sound zip"):
+        collect(bare, "a1", bare.root / "source" / "nothing.zip")
+
+
+def test_the_committed_demo_met_every_score():
+    from qlearn.results import load
+
+    (row,) = load("classroom")["rows"]
+    assert (row["submissions"], row["hostile"], row["wrong_scores"]) == (200, 40, 0)
+    assert row["per_hour"] == pytest.approx(3600 * 200 / row["seconds"], rel=0.01)
+    assert len(load("classroom")["attacks"]) == 40
+    assert json.dumps(row)
