@@ -145,7 +145,13 @@ RECORDS = {
         "most": 26,
         "notes": ["Nothing was handed in."],
         "questions": {
-            "a1.x": {"points": 0, "most": 2, "diagnosis": "No.", "kind": "wrong", "cell": "a1_x_check"}
+            "a1.x": {
+                "points": 0,
+                "most": 2,
+                "diagnosis": "No.",
+                "kind": "wrong",
+                "cell": "a1_x_check",
+            }
         },
     },
 }

@@ -60,7 +60,7 @@ def said(reply):
         ("import os; os.remove('/work/model.bin')", "OSError"),
         ("open('/tmp/large', 'wb').write(bytes(100_000_000))", "OSError"),
         ("import resource as r; r.setrlimit(r.RLIMIT_AS, (-1, -1))", "ValueError"),
-        ("import os; os.setuid(0)", "PermissionError"),
+        ("import os; os.setuid(0)", "OSError"),
         ("bytearray(10**11)", "MemoryError"),
         ("import qlearn.exercises", "ImportError"),
         ("from qlearn.assignments.a0 import QUESTIONS", "ModuleNotFoundError"),
@@ -80,9 +80,10 @@ def test_what_is_refused(inside, source, error):
 
 def test_a_blocked_name_says_what_to_do_and_its_neighbours_work(inside):
     assert "write it yourself" in run(inside, "from qlearn.packing import pack")["error"]
-    assert run(inside, "from qlearn.packing import unpack; from qlearn import load_model")[
-        "error"
-    ] == ""
+    assert (
+        run(inside, "from qlearn.packing import unpack; from qlearn import load_model")["error"]
+        == ""
+    )
     assert run(inside, "from qlearn.assignments import check; check('a0.step', 1)")["error"] == ""
 
 
@@ -109,7 +110,9 @@ def test_output_without_end_is_cut(inside):
     reply = run(inside, "for _ in range(300):\n    print('x' * 1_000_000)")
     assert reply["error"] == ""
     assert len(said(reply)) < 200_000
-    assert run(inside, "import os\nfor _ in range(100):\n    os.write(1, b'x' * 10**6)")["error"] == ""
+    assert (
+        run(inside, "import os\nfor _ in range(100):\n    os.write(1, b'x' * 10**6)")["error"] == ""
+    )
 
 
 def test_displays_keep_text_and_pictures_alone(inside):
@@ -126,14 +129,18 @@ def test_displays_keep_text_and_pictures_alone(inside):
         ("import os; os._exit(0)", "ended"),
         ("import os; os.kill(os.getpid(), 9)", "ended"),
         (
-            "import os\nfor n in range(3, 64):\n    try:\n        os.write(n, b'\\xff' * 99)\n"
-            "    except OSError:\n        pass",
+            (
+                "import os\nfor n in range(3, 64):\n    try:\n        os.write(n, b'\\xff' * 99)\n"
+                "    except OSError:\n        pass"
+            ),
             "size",
         ),
         (
-            "import os, struct\nfor n in range(3, 64):\n    try:\n"
-            "        os.write(n, struct.pack('<Q', 4) + b'junk')\n"
-            "    except OSError:\n        pass",
+            (
+                "import os, struct\nfor n in range(3, 64):\n    try:\n"
+                "        os.write(n, struct.pack('<Q', 4) + b'junk')\n"
+                "    except OSError:\n        pass"
+            ),
             "damaged",
         ),
     ],
@@ -192,9 +199,9 @@ def test_calls_answer_change_and_raise_as_they_do_here(folder):
         stopped = mark("def step(w, b):\n    while True: pass")
         assert "longer than 3 s" in stopped.verdict.message
         assert mark(STEP).points == 3
-        with pytest.raises(StoppedError):
-            session.losses = 99
-            session.close()
+        session.losses = 99
+        session.close()
+        with pytest.raises(StoppedError, match="stopped 99 times"):
             session.look("step", 1, MOST)
 
 
@@ -223,7 +230,7 @@ def test_every_question_finds_what_it_blocks(folder):
 
 def test_without_bubblewrap_it_refuses_and_says_why(monkeypatch, folder):
     monkeypatch.setattr(sandbox, "availability", lambda: "bubblewrap is not installed")
-    with pytest.raises(NotIsolatedError, match="not installed.*--without-isolation"):
+    with pytest.raises(NotIsolatedError, match=r"not installed.*--without-isolation"):
         command(Room(), folder, None)
     with Session(Room(isolated=False), folder) as session:
         assert said(session.run("1 + 1")) == "2"

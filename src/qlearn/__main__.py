@@ -1,4 +1,4 @@
-"""`python -m qlearn setup|book|test|lab|notebooks|bench|grade-demo`: the Makefile's targets, anywhere."""
+"""`python -m qlearn setup|book|test|...`: the Makefile's targets, anywhere."""
 
 import sys
 

@@ -26,6 +26,10 @@ from qlearn.classroom.session import Session, StoppedError
 
 __all__ = ["Graded", "grade", "room_for"]
 
+# The same bounds as inside, where a submission may have lifted them.
+MOST_TEXT = 110_000
+MOST_OUTPUTS = 60
+
 
 @dataclass
 class Graded:
@@ -146,15 +150,19 @@ def _verdict_outputs(mark: Mark) -> list[Any]:
 def _outputs(reported: Any) -> list[Any]:
     """Outputs from inside in the notebook's form; of what is not as it should be, nothing."""
     built = []
-    for one in reported if isinstance(reported, list) else []:
+    for one in reported[:MOST_OUTPUTS] if isinstance(reported, list) else []:
         kind = one.get("kind") if isinstance(one, dict) else None
         if kind == "stream":
             name = "stderr" if one.get("name") == "stderr" else "stdout"
-            built.append(nbformat.v4.new_output("stream", name=name, text=str(one.get("text"))))
+            built.append(
+                nbformat.v4.new_output("stream", name=name, text=str(one.get("text"))[:MOST_TEXT])
+            )
         elif kind in ("display_data", "execute_result"):
             built.append(nbformat.v4.new_output("display_data", _safe(one.get("data"))))
         elif kind == "error":
-            name, value, trace = (str(one.get(key)) for key in ("name", "value", "trace"))
+            name, value, trace = (
+                str(one.get(key))[:MOST_TEXT] for key in ("name", "value", "trace")
+            )
             fields = {"ename": name, "evalue": value[:1000], "traceback": trace.splitlines()}
             built.append(nbformat.v4.new_output("error", **fields))
     return built
@@ -165,7 +173,7 @@ def _safe(data: Any) -> dict[str, str]:
     kept = {}
     if isinstance(data, dict):
         if isinstance(text := data.get("text/plain"), str):
-            kept["text/plain"] = text
+            kept["text/plain"] = text[:MOST_TEXT]
         if isinstance(picture := data.get("image/png"), str):
             try:
                 base64.b64decode(picture, validate=False)

@@ -31,6 +31,10 @@ ARRAYS = frozenset(DTYPES) - {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 DEEPEST = 32  # levels of lists and dicts
 MOST_ITEMS = 1_000_000
 MAGIC = b"QLW1"
+NOT_A_VALUE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(RecursionError, OverflowError, MemoryError),
+)
 
 
 class Damaged(ValueError):
@@ -71,7 +75,7 @@ def unpack(data: bytes) -> Any:
         tree = json.loads(data[8 : 8 + size])
         decoder = _Decoder(memoryview(data)[8 + size :])
         value = decoder.decode(tree, 0)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+    except NOT_A_VALUE as error:
         raise Damaged(f"no value: {type(error).__name__}: {error}") from error
     except RuntimeError as error:  # torch refuses a shape
         raise Damaged(f"no tensor: {error}") from error
@@ -99,12 +103,13 @@ class _Encoder:
         if kind in (list, tuple):
             items = [self.encode(item, depth + 1) for item in value]
             return {"l" if kind is list else "t": items}
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             if not all(type(key) is str for key in value):
                 return {"u": "dict with keys that are not strings"}
             pairs = value.items()
             return {"d": [[key, self.encode(item, depth + 1)] for key, item in pairs]}
-        if isinstance(value, torch.Tensor):
+        # Not isinstance: a class may say that it is a tensor.
+        if issubclass(kind, torch.Tensor):
             return self._tensor(value)
         if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.name in ARRAYS:
             self._spend(value.nbytes)

@@ -18,12 +18,11 @@ class Bounded(io.StringIO):
 
     def write(self, text: str) -> int:
         """Keep what there is room for; report all of it as written, as print expects."""
-        kept = text[: self.left]
-        self.left -= len(kept)
+        kept = text[: max(self.left, 0)]
         super().write(kept)
-        if len(kept) < len(text) and self.left == 0:
-            self.left = -1
+        if len(kept) < len(text) and self.left >= 0:
             super().write("\n... the rest of this output is not kept")
+        self.left -= len(text)
         return len(text)
 
 
