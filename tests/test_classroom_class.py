@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 from classroom_room import needs_bubblewrap, needs_nbgrader
 
+from qlearn.assignments import in_assignment
 from qlearn.classroom.course import Course, CourseError, make_course, make_releases
 from qlearn.classroom.downloads import collect
 from qlearn.classroom.gradebook import canvas_rows, compare, moodle_rows
@@ -109,12 +111,15 @@ def test_the_committed_releases_hold_no_solution():
         notebook = nbformat.reads(text, as_version=4)
         assert not any(cell.get("outputs") for cell in notebook.cells)
         given = "\n".join(cell.source for cell in notebook.cells)
-        for cell in nbformat.read(source, as_version=4).cells:
-            inside = cell.source.partition("### BEGIN SOLUTION\n")[2]
-            for line in inside.partition("### END SOLUTION")[0].splitlines():
-                # A line of code that says something: a lone `return result` may stand anywhere.
-                if len(line.strip()) > 25:
-                    assert line.strip() not in given, f"{path.name}: {line}"
+        pattern = re.compile(r"### BEGIN SOLUTION(.*?)### END SOLUTION", re.DOTALL)
+        whole = "\n".join(cell.source for cell in nbformat.read(source, as_version=4).cells)
+        shown = pattern.sub("", whole)  # code that is given, such as the one with the bug
+        solutions = pattern.findall(whole)
+        assert len(solutions) == len(in_assignment(path.stem[:2]))
+        secret = {line.strip() for one in solutions for line in one.splitlines()}
+        secret = {line for line in secret if len(line) > 15 and line not in shown}
+        assert len(secret) >= 10
+        assert not [line for line in secret if line in given], path.name
 
 
 @needs_nbgrader

@@ -60,7 +60,7 @@ def safe_name(name: str) -> str:
     ('a _2_', '李雷')
     """
     composed = unicodedata.normalize("NFC", name)  # macOS writes accents apart
-    return re.sub(r"[^\w.@+ -]", "_", composed).strip(". ") or "_"
+    return re.sub(r"[^\w.@+' -]", "_", composed).strip(". ") or "_"
 
 
 def take_in(course: Course, name: str) -> dict[str, list[str]]:
@@ -95,7 +95,8 @@ def take_in(course: Course, name: str) -> dict[str, list[str]]:
         nbformat.write(notebook, target / f"{name}.ipynb")
         if (stamp := _timestamp(kept)) is not None:
             (target / "timestamp.txt").write_text(stamp, encoding="utf-8")
-        notes[student] = [*handed.notes, *repairs]
+        renamed = [f"The folder {folder.name} is called {student} here."] * (folder.name != student)
+        notes[student] = [*renamed, *handed.notes, *repairs]
         files = {file: str(path) for file, path in handed.files.items() if file != "timestamp.txt"}
         manifest[key] = {"digest": digest(notebook), "notes": notes[student], "files": files}
         if folder.name != student and not any(folder.iterdir()):
