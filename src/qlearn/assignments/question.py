@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qlearn.assignments.measured import measured
 from qlearn.checks import Exercise, Verdict
 from qlearn.checks import check as check_exercise
 
@@ -77,6 +78,9 @@ class Question:
             The number and the order of the cases do not depend on the seed.
         blocked: what would be the answer if it were called: ``"qlearn.packing.pack"`` (a name of a
             module) or ``"qlearn.packing"`` (all of it). Absent where submissions are graded.
+        measure: where it is set, ``measure(result, *arguments)`` is compared instead of the result:
+            a loss, an accuracy or bytes, found in the trusted process. ``make`` gives a reference
+            and mistakes that are measured already (:mod:`qlearn.assignments.measured`).
         parts: a name for each case, so that partial credit can say ``constant rows 0 of 1``.
         seconds: how long one call may take where submissions are graded.
         megabytes: how large one result may be.
@@ -94,6 +98,7 @@ class Question:
     make: Callable[[int], Exercise]
     blocked: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    measure: Callable[..., Any] | None = None
     seconds: float = 20.0
     megabytes: int = 64
 
@@ -126,7 +131,7 @@ class Question:
 
     def exercise(self, seed: int) -> Exercise:
         """The exercise of that seed; its functions receive models where cases name them."""
-        made = self.make(seed)
+        made = _made(self.make, seed)
         if made.id != self.id:
             raise ValueError(f"make of {self.id} gives an exercise {made.id!r}; use the same id")
         if not made.is_function:
@@ -139,8 +144,16 @@ class Question:
         exercise = self.exercise(seed)
         if exercise.is_function and callable(answer) and not hasattr(answer, "resolves_itself"):
             answer = resolve(answer)
+        if self.measure is not None and exercise.is_function and callable(answer):
+            answer = measured(answer, self.measure)
         verdict = check_exercise(exercise, answer)
         return Mark(self, points_for(self.points, verdict), verdict)
+
+
+@functools.lru_cache(maxsize=64)
+def _made(make: Callable[[int], Exercise], seed: int) -> Exercise:
+    """What a question makes of a seed, made once for a whole class."""
+    return make(seed)
 
 
 def points_for(points: int, verdict: Verdict) -> float:
