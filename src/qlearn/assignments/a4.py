@@ -11,7 +11,6 @@ from qlearn.assignments.a4_whole import (
     make_search,
     measure_block,
 )
-from qlearn.assignments.model_question import Measured
 from qlearn.assignments.question import Question
 
 _ANSWERS = (
@@ -101,7 +100,7 @@ QUESTIONS = [
         blocked=_ANSWERS,
         parts=("without bias", "with bias", "with bias"),
     ),
-    Measured(
+    Question(
         id="a4.block",
         title="A whole block of SmolLM2",
         points=6,
@@ -111,8 +110,8 @@ QUESTIONS = [
         answer="awq_block",
         make=make_block,
         blocked=_ANSWERS,
-        parts=("same outputs", "3 bits", "3 bits", "4 bits"),
+        parts=("same outputs", "groups", "per channel"),
         seconds=60.0,
-        measure_for=measure_block,
+        measure=measure_block,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLOCK", "SHARED", "layer_case", "linear_inputs", "pocket"]
+__all__ = ["SHARED", "layer_case", "pocket"]
 
 # What is divided by scales, and the layers whose columns are multiplied by them.
 SHARED = (
@@ -18,7 +18,6 @@ SHARED = (
     ("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj")),
     ("mlp.up_proj", ("mlp.down_proj",)),
 )
-BLOCK = tuple(name for _, layers in SHARED for name in layers)
 
 
 @cache
@@ -29,7 +28,7 @@ def pocket(name: str = "pocket-100k") -> Any:
     return load_model(name)
 
 
-def linear_inputs(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
+def _linear_inputs(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
     """The inputs of each linear layer in a Llama's blocks, ``[tokens, in]``, by its name."""
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack:
@@ -49,7 +48,7 @@ def linear_inputs(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
 def _inputs(model: str, seed: int) -> dict[str, Tensor]:
     from qlearn.pocket_batches import pocket_tokens
 
-    return linear_inputs(pocket(model), pocket_tokens(4, "calibration", seed=seed))
+    return _linear_inputs(pocket(model), pocket_tokens(4, "calibration", seed=seed))
 
 
 def layer_case(layer: str, rows: int, tokens: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qlearn.assignments.model_question import put_weights
+from qlearn.assignments.weights import put_weights
 
 __all__ = ["SHARED", "block_error", "block_inputs", "block_weights"]
 
-BLOCK = 1
-ROWS, LENGTH = 4, 256
+BLOCKS = (1, 2, 3)  # early ones, so that hardly a pass is needed to reach them
+ROWS, LENGTH = 4, 128
 # What is divided by scales, and the layers whose columns grow by them. The output projection is
 # left alone: it takes 576 inputs, and the value projection makes 192, each used by three heads.
 SHARED = {
@@ -24,17 +24,16 @@ SHARED = {
 }
 
 
-def block_weights() -> dict[str, Tensor]:
-    """The block's parameters by name: two norms and seven linear layers."""
-    parameters = _block()[0].named_parameters()
-    return {name: parameter.detach().clone() for name, parameter in parameters}
+def block_weights(seed: int) -> dict[str, Tensor]:
+    """A block's parameters by name, two norms and seven linear layers; which block: by the seed."""
+    return _parameters(BLOCKS[seed % len(BLOCKS)])
 
 
 def block_inputs(seed: int) -> dict[str, Tensor]:
-    """For each linear layer its inputs on calibration text, ``[tokens, in]``."""
+    """For each linear layer of that block its inputs on calibration text, ``[tokens, in]``."""
     from qlearn.blocks import linear_layers
 
-    block, arguments, hidden = _fed("calibration", seed)
+    block, arguments, hidden = _fed("calibration", BLOCKS[seed % len(BLOCKS)])
     seen: dict[str, Tensor] = {}
     hooks = []
     for name, layer in linear_layers(block).items():
@@ -49,8 +48,12 @@ def block_inputs(seed: int) -> dict[str, Tensor]:
     return seen
 
 
-def block_error(weights: Any, seed: int) -> float:
-    """How far new weights move what the block adds to its input, on text that was not calibrated on.
+def block_error(new: Any, old: dict[str, Tensor]) -> float:
+    """How far new weights move what a block adds to its input, on text that was not calibrated on.
+
+    Args:
+        new: the parameters that changed, by name.
+        old: the block's own, as :func:`block_weights` gives them.
 
     Returns:
         The squared error of the block's outputs, over the squared size of what it adds.
@@ -58,38 +61,48 @@ def block_error(weights: Any, seed: int) -> float:
     Raises:
         ValueError: for weights that the block can't take.
     """
-    block, arguments, hidden = _fed("evaluation", seed)
-    before = _run(block, arguments, hidden)
+    norm = "input_layernorm.weight"
+    index = next(i for i in BLOCKS if torch.equal(_parameters(i)[norm], old[norm]))
+    block, arguments, hidden = _fed("evaluation", index)
+    before = _outputs(index)
     changed = copy.deepcopy(block)
-    put_weights(changed, weights)
+    put_weights(changed, new)
     after = _run(changed, arguments, hidden)
     return float((after - before).square().sum() / (before - hidden).square().sum())
 
 
 @cache
-def _block() -> Any:
-    from qlearn.blocks import find_blocks
+def _model() -> Any:
     from qlearn.zoo import load_model
 
-    model: Any = load_model("smollm2-135m")
-    return copy.deepcopy(find_blocks(model)[1][BLOCK]).requires_grad_(False), model
+    return load_model("smollm2-135m").requires_grad_(False)
+
+
+def _parameters(index: int) -> dict[str, Tensor]:
+    from qlearn.blocks import find_blocks
+
+    parameters = find_blocks(_model())[1][index].named_parameters()
+    return {name: parameter.detach().clone() for name, parameter in parameters}
 
 
 @cache
-def _fed(split: str, seed: int) -> Any:
-    """The block, its arguments, and the hidden states in front of it for some rows of text."""
+def _fed(split: str, index: int) -> Any:
+    """A block, its arguments, and the hidden states in front of it for some rows of text."""
     from qlearn.corpora import load_tokens
     from qlearn.walk import Walk
     from qlearn.zoo import load_tokenizer
 
-    tokens = load_tokens(load_tokenizer("smollm2-135m"), "editorials", split, sequences=20)
-    first = ROWS * seed % (len(tokens) - ROWS + 1)
-    block, model = _block()
+    tokens = load_tokens(load_tokenizer("smollm2-135m"), "editorials", split, ROWS, LENGTH)
     with torch.no_grad():
-        walk = Walk(model, tokens[first : first + ROWS, :LENGTH])
-        for index in range(BLOCK):
-            walk.hidden = walk.run(index, walk.hidden)
-        return block, walk.arguments[BLOCK], torch.cat(walk.hidden)
+        walk = Walk(_model(), tokens)
+        for before in range(index):
+            walk.hidden = walk.run(before, walk.hidden)
+        return walk.blocks[index], walk.arguments[index], torch.cat(walk.hidden)
+
+
+@cache
+def _outputs(index: int) -> Tensor:
+    return _run(*_fed("evaluation", index))
 
 
 def _run(block: nn.Module, arguments: Any, hidden: Tensor) -> Tensor:
