@@ -13,10 +13,10 @@ from assignments_cases.a4_right import (
 )
 
 CALLS_SEARCH = """
-from qlearn import QuantScheme
-from qlearn.awq import awq_search
-
 def best_ratio(weight, inputs, bits, group_size):
+    from qlearn import QuantScheme
+    from qlearn.awq import awq_search
+
     scheme = QuantScheme(bits, group_size=group_size)
     return awq_search(weight, inputs, scheme, clipping=False).ratio
 """
@@ -56,7 +56,7 @@ CASES = {
         "right": [FOLD, FOLD_LOOP],
         "wrong": [
             (
-                spoil(FOLD, ("torch.diag(scales)", "torch.diag(1 / scales)"), ("(1 / s", "(s")),
+                spoil(FOLD, ("(1 / scales)", "scales"), ("torch.diag(scales)", "torch.diag(1 / scales)")),
                 "wrong way round",
             ),
             (

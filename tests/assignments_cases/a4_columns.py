@@ -11,16 +11,16 @@ from assignments_cases.a4_right import (
 )
 
 CALLS_SCALES = """
-from qlearn.awq import channel_scales as theirs
-
 def channel_scales(inputs, ratio):
+    from qlearn.awq import channel_scales as theirs
+
     return theirs(inputs.flatten(0, -2).abs().mean(0), ratio)
 """
 CALLS_LOSS = """
-from qlearn import QuantScheme, fake_quantize
-from qlearn.awq import output_error
-
 def output_loss(weight, moment, scales, bits, group_size):
+    from qlearn import QuantScheme, fake_quantize
+    from qlearn.awq import output_error
+
     scheme = QuantScheme(bits, group_size=group_size)
     return output_error(fake_quantize(weight * scales, scheme) / scales - weight, moment)
 """
@@ -75,7 +75,7 @@ CASES = {
         "wrong": [
             (spoil(SCALES, ("powers / middle", "powers")), "do not lie around 1"),
             (spoil(SCALES, ("torch.sqrt(", "(")), "square root of that product"),
-            (spoil(SCALES, ("torch.clamp(mean ** ratio, min=1e-4)", "mean ** ratio")), "floor"),
+            (spoil(SCALES, ("torch.clamp(mean ** ratio, min=1e-4)", "mean ** ratio")), "The floor of 1e-4"),
             (spoil(SCALES, ("powers / middle", "middle / powers")), "The inverse"),
             (spoil(SCALES, ("mean ** ratio", "mean * ratio")), "is an exponent"),
             (

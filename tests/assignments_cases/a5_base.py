@@ -16,12 +16,11 @@ SIZES = BYTES + (
     "sizes = [4.5, 4 + 1 / 8 + 1 / 512, one, 134_515_008 * 16e-6, 30 * one * 16e-6]"
 )
 CALLS_QUANTIZE = """
-from qlearn.codebook import Codebook, CodebookScheme, quantize_blockwise
-
 def quantize_blocks(weight, levels, block):
-    scheme = CodebookScheme(Codebook("own", levels), block)
+    from qlearn.codebook import Codebook, quantize_blockwise
+
     flat = weight.float().flatten()
-    tensor = quantize_blockwise(flat, scheme)
+    tensor = quantize_blockwise(flat, Codebook("own", levels), block)
     pairs = tensor.codes
     codes = torch.stack((pairs >> 4, pairs & 15), 1).flatten()[: flat.numel()]
     return codes, tensor.absmax
@@ -94,9 +93,9 @@ def normal_levels(bits, offset):
                 spoil(QUANTIZE, ("range(0, len(flat), block)", "range(0, len(flat) - block + 1, block)")),
                 "shorter block is missing",
             ),
-            (spoil(QUANTIZE, ("part / size if size > 0 else part", "part / size")), "0 / 0"),
+            (spoil(QUANTIZE, ("part / size if size > 0 else part", "part / size")), "0 / 0: a block"),
         ],
-        "calls": [],
+        "calls": [CALLS_QUANTIZE],
     },
     "a5.double": {
         "right": [DOUBLE, DOUBLE_PADDED],
@@ -145,7 +144,7 @@ def double_quantize(absmax, block):
             (spoil(SIZES, (" + 1 / 512", "")), "scales of its own"),
             (spoil(SIZES, ("1 / 512", "1 / 8")), "256 blocks"),
             (spoil(SIZES, ("8 * i + 8 * o", "4 * i + 4 * o")), "two matrices"),
-            (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "4e-6, 30 * one * 4e-6")), "not 4"),
+            (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "4e-6, 30 * one * 4e-6")), "16 bytes, not 4"),
             (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "12e-6, 30 * one * 12e-6")), "gradient is missing"),
             (spoil(SIZES, ("30 * one * 16e-6", "one * 16e-6")), "not those of one"),
             (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "16 / 2**20, 30 * one * 16 / 2**20")), "mebibytes"),

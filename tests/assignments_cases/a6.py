@@ -87,9 +87,9 @@ def allocate(sizes, losses, budget):
     return chosen
 """
 CALLS_UNPACK = """
-from qlearn.packing import unpack as theirs
-
 def unpack(data, bits, count):
+    from qlearn.packing import unpack as theirs
+
     return theirs(data, bits, count)
 """
 
@@ -116,6 +116,7 @@ CASES = {
             (spoil(BUDGET, (" - e * 8 - n * 16", ""), (" - e * 4 - n * 16", "")), "not taken off"),
         ],
     },
+    "a6.order": {"right": [], "wrong": []},
     "a6.unpack": {
         "right": [UNPACK, UNPACK_WORDS],
         "wrong": [
@@ -151,6 +152,7 @@ def unpack(data, bits, count):
                 "bits of the stream",
             ),
         ],
+        "calls": [CALLS_UNPACK],
     },
     "a6.allocate": {
         "right": [ALLOCATE, ALLOCATE_PRICE],

@@ -58,7 +58,7 @@ QUESTIONS = [
         title="Predict: bits and bytes",
         points=4,
         minutes=12,
-        target="five numbers, each within 0.1%",
+        target="five numbers, each within 0.01%",
         answer="sizes",
         make=a5_bytes.make_bytes,
     ),

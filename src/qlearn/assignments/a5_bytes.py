@@ -99,7 +99,7 @@ def make_bytes(_: int) -> Exercise:
                 adapters,
             ],
         },
-        rtol=0.001,
+        rtol=1e-4,
         atol=0.0,
         hint="Rank * (in + out) for each of the seven layers; 16 bytes a trained number.",
     )

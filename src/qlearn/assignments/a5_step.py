@@ -55,7 +55,7 @@ def qlora_step(
     with ExitStack() as stack, torch.enable_grad():
         for name, layer in model.named_modules():
             if isinstance(layer, nn.Linear) and (everything or ".layers." in name):
-                layer.weight = nn.Parameter(rounded(layer.weight.data), requires_grad=False)
+                layer.weight.data = rounded(layer.weight.data)
             if name in trained:
 
                 def add(_: nn.Module, args: Any, output: Tensor, name: str = name) -> Tensor:

@@ -18,7 +18,7 @@ def put_weights(model: nn.Module, weights: Any) -> None:
         ValueError: for something else than a dict of tensors, a name that the model does not have,
             a wrong shape, NaN or infinite values.
     """
-    if not isinstance(weights, Mapping) or not weights:
+    if not isinstance(weights, Mapping):
         raise ValueError("return a dict: the name of each changed parameter -> its tensor")
     parameters = dict(model.named_parameters())
     for name, tensor in weights.items():
