@@ -7,6 +7,9 @@ e, w, n = 49152 * 576, 106168320, 35136
 p = e + w + n
 budget = [p * 3.5 / 8e6, e / p * 100, (p * 3.5 - e * 8 - n * 16) / w, (p * 3.5 - e * 4 - n * 16) / w]
 """
+NAMES = ("embedding, 4 bits", "embedding, 3 bits", "attention, 3 bits", "MLP, 3 bits")
+ORDER_OF = f"order = [{NAMES}[k] for k in ({{}}, {{}}, {{}}, {{}})]"
+ORDER = f"order = [{NAMES[0]!r}, {NAMES[2]!r}, {NAMES[1]!r}, {NAMES[3]!r}]"
 UNPACK = """
 def unpack(data, bits, count):
     places = torch.arange(count * bits)
@@ -116,7 +119,20 @@ CASES = {
             (spoil(BUDGET, (" - e * 8 - n * 16", ""), (" - e * 4 - n * 16", "")), "not taken off"),
         ],
     },
-    "a6.order": {"right": [], "wrong": []},
+    "a6.order": {
+        "right": [ORDER, spoil(ORDER, ("[", "("), ("]", ")"))],
+        "wrong": [
+            (ORDER + "[::-1]", "turned over"),
+            (ORDER_OF.format(0, 1, 2, 3), "read twice"),
+            (ORDER_OF.format(2, 0, 1, 3), "fourth bit"),
+            (ORDER_OF.format(0, 2, 3, 1), "more than half"),
+            (ORDER_OF.format(0, 3, 2, 1), "three times"),
+            (ORDER_OF.format(0, 1, 3, 2), "softmax"),
+            (ORDER_OF.format(1, 0, 2, 3), "same part at 4"),
+            (ORDER_OF.format(2, 3, 0, 1), "most delicate"),
+            (ORDER_OF.format(3, 2, 0, 1), "Size decides"),
+        ],
+    },
     "a6.unpack": {
         "right": [UNPACK, UNPACK_WORDS],
         "wrong": [

@@ -81,6 +81,7 @@ def awq_block(
 
 
 _usual = remembered(awq_block, most=8)
+_ratio = remembered(best_ratio)
 _errors = remembered(block_error, most=64)  # a check tries the same weights over and over
 
 
@@ -317,9 +318,10 @@ def make_block(seed: int) -> Exercise:
 
     def unchained(w: Weights, x: Weights, b: int | None, g: int | None) -> Weights:
         new = _usual(w, x, b, g)
-        up = "mlp.up_proj.weight"
-        found = awq_block(w, x, b, g, ratio=0.0)
-        return {**new, up: found.get(up, w[up])}
+        up, down = "mlp.up_proj", "mlp.down_proj"
+        ratio = 0.5 if b is None else _ratio(w[f"{down}.weight"], x[down], b, g)
+        # Rounding knows no row's scale, so its rows may be multiplied after it.
+        return {**new, f"{up}.weight": new[f"{up}.weight"] * channel_scales(x[down], ratio)[:, None]}
 
     def norms_multiplied(w: Weights, x: Weights, b: int | None, g: int | None) -> Weights:
         new = _usual(w, x, b, g)

@@ -19,7 +19,7 @@ from qlearn.checks import Exercise
 from qlearn.scheme import QuantScheme
 
 CHOICES = (2, 3, 4, 5, 6, 8)  # bits that a tensor may get
-SLACK = 1.03  # times the reference's loss is as good
+SLACK = 1.1  # times the reference's loss is as good
 LAYERS = (
     *("0.self_attn.q_proj", "0.self_attn.o_proj", "0.mlp.up_proj", "0.mlp.down_proj"),
     *("1.self_attn.v_proj", "1.self_attn.o_proj", "1.mlp.gate_proj", "1.mlp.down_proj"),
