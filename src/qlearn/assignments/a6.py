@@ -1,0 +1,61 @@
+"""Assignment 6, the capstone: the best perplexity within 3.5 bits a parameter, embeddings counted."""
+
+from __future__ import annotations
+
+from qlearn.assignments import a6_bits, a6_order
+from qlearn.assignments.a6_entry import EntryQuestion, make_entry
+from qlearn.assignments.question import Question
+
+QUESTIONS = [
+    Question(
+        id="a6.budget",
+        title="Predict: what the budget leaves",
+        points=3,
+        minutes=10,
+        target="four numbers, each within 0.5%",
+        answer="budget",
+        make=a6_bits.make_budget,
+    ),
+    Question(
+        id="a6.order",
+        title="Predict: what hurts most",
+        points=3,
+        minutes=10,
+        target="the order that we measured",
+        answer="order",
+        make=a6_order.make_order,
+    ),
+    Question(
+        id="a6.unpack",
+        title="A dense stream of codes",
+        points=4,
+        minutes=15,
+        target="every code equal",
+        answer="unpack",
+        make=a6_bits.make_unpack,
+        blocked=("qlearn.exercises", "qlearn.packing"),
+        parts=("3 bits", "5 bits", "4 bits", "7 bits", "a long stream"),
+    ),
+    Question(
+        id="a6.allocate",
+        title="Bits where they help",
+        points=5,
+        minutes=20,
+        target="within the budget; at most 1.1 times the loss of our own choice",
+        answer="allocate",
+        make=a6_bits.make_allocate,
+        measure=a6_bits.measure_allocation,
+        parts=("one model", "a tighter choice", "one tensor is most of it"),
+    ),
+    EntryQuestion(
+        id="a6.entry",
+        title="Your entry",
+        points=15,
+        minutes=60,
+        target="the curve below: no points at rounding to nearest, all at the original's perplexity",
+        answer="decode",
+        make=make_entry,
+        seconds=240.0,
+        megabytes=600,
+    ),
+]
