@@ -269,7 +269,8 @@ for pattern in ("/home/*", "/root/*", "/tmp/*", "/work/*", "/var/*", "/mnt/*", "
         except OSError as error:
             pass
 for folder, _, files in os.walk("/"):
-    if "submitted" in folder or "received" in folder or "gradebook.db" in files or "seed" in files:
+    own = not folder.startswith(("/installed", "/packages"))
+    if own and ("received" in folder or "gradebook.db" in files or "seed" in files):
         raise SystemExit("FOUND " + folder)
 print([path for path, _ in seen])
 """

@@ -8,8 +8,9 @@ import torch
 from classroom_room import needs_bubblewrap
 
 import qlearn.classroom.sandbox as sandbox
-from qlearn.assignments import in_assignment
+from qlearn.assignments import assignments, in_assignment
 from qlearn.classroom.filtered import filtered_copy
+from qlearn.classroom.grade import room_for
 from qlearn.classroom.process import Inside, LostError
 from qlearn.classroom.sandbox import Limits, NotIsolatedError, Room, command
 from qlearn.classroom.seccomp import program
@@ -218,8 +219,17 @@ def test_models_are_loaded_inside(folder):
         assert remote(model) == sum(p.numel() for p in model.load().parameters())
 
 
+def test_a_room_without_models_has_none(folder):
+    room = room_for(in_assignment("a6"))
+    assert not room.models
+    with Session(room, folder) as session:
+        assert said(session.run("import os; os.path.exists('/cache')")) == "False"
+        assert session.run("import qlearn; qlearn.load_model('smollm2-135m')")["error"]
+        assert session.run("import qlearn; qlearn.load_model('pocket-100k')")["error"] == ""
+
+
 def test_every_question_finds_what_it_blocks(folder):
-    for assignment in ("a0", "a1", "a2", "a3"):
+    for assignment in assignments():
         blocked = {name for question in in_assignment(assignment) for name in question.blocked}
         copy = filtered_copy(blocked, folder) / "qlearn"
         assert not (copy / "exercises").exists()

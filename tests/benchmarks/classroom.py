@@ -105,6 +105,9 @@ def compare(
             wrong.append(f"{student}: the list for Canvas says {listed.get(student)}")
         if not (course.root / "feedback" / student / name / f"{name}.html").is_file():
             wrong.append(f"{student}: no feedback")
+        executed = course.root / "graded" / name / f"{student}.ipynb"
+        if "SystemExit: FOUND" in executed.read_text(encoding="utf-8"):
+            wrong.append(f"{student}: has seen what it must not")
     extra = sorted({*records, *book} - set(expected))
     return wrong + [f"{student}: nobody of that name handed in" for student in extra]
 

@@ -84,6 +84,7 @@ class Question:
         parts: a name for each case, so that partial credit can say ``constant rows 0 of 1``.
         seconds: how long one call may take where submissions are graded.
         megabytes: how large one result may be.
+        models: whether the packaged models are there where submissions are graded.
 
     Raises:
         ValueError: where a field cannot make a working question; the message says which.
@@ -101,6 +102,7 @@ class Question:
     measure: Callable[..., Any] | None = None
     seconds: float = 20.0
     megabytes: int = 64
+    models: bool = True
 
     def __post_init__(self) -> None:
         assignment, dot, name = self.id.partition(".")

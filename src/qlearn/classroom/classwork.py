@@ -25,6 +25,8 @@ from typing import Any
 
 import nbformat
 
+from qlearn.assignments.a6_entry import FILE, submitted
+from qlearn.capstone import code_bytes
 from qlearn.classroom.course import Course, questions_of
 from qlearn.classroom.grade import grade, room_for
 from qlearn.classroom.intake import read_submission
@@ -190,7 +192,9 @@ def grade_notebook(
     questions = questions_of(name)
     paths = {file: Path(path) for file, path in files.items()}
     room = room_for(questions, paths, options.limits, options.isolated)
-    graded = grade(notebook, questions, course.seed, room, course.cache)
+    beside = paths[FILE].parent if FILE in paths else course.root / "nothing was handed in"
+    with submitted(beside, code_bytes(notebook)):  # what the capstone counts
+        graded = grade(notebook, questions, course.seed, room, course.cache)
     marks = {
         mark.question.id: {
             "points": mark.points,

@@ -52,7 +52,8 @@ def room_for(
 ) -> Room:
     """The room in which a notebook with these questions runs: what any of them blocks is absent."""
     blocked = sorted({name for question in questions for name in question.blocked})
-    return Room(tuple(blocked), files or {}, limits or Limits(), isolated)
+    models = all(question.models for question in questions)
+    return Room(tuple(blocked), files or {}, limits or Limits(), models, isolated)
 
 
 def grade(

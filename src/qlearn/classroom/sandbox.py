@@ -72,12 +72,14 @@ class Room:
         blocked: dotted names that its `qlearn` lacks.
         files: file name in /work -> the submission's file.
         limits: what its process may take.
+        models: whether it sees the packaged models.
         isolated: False runs it with this user's rights. The teacher must have said so.
     """
 
     blocked: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    models: bool = True
     isolated: bool = True
 
 
@@ -149,7 +151,8 @@ def command(room: Room, folder: Path, seccomp: int | None) -> tuple[list[str], l
                 mask = ["--tmpfs"] if entry.is_dir() else ["--ro-bind", os.devnull]
                 mounts += [*mask, f"{real}/{entry.name}"]
     models = cache_folder() / "models"
-    mounts += ["--ro-bind-try", str(models), "/cache/models"]
+    if room.models:
+        mounts += ["--ro-bind-try", str(models), "/cache/models"]
     scratch = str(room.limits.scratch)
     mounts += ["--size", scratch, "--tmpfs", "/tmp", "--size", scratch, "--tmpfs", "/work"]
     for name, path in room.files.items():
