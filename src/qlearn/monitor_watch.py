@@ -34,6 +34,7 @@ class Watch:
         metrics: what Prometheus reads.
         size: prompts a turn.
         place: the next prompt; after the last comes the first again.
+        last: what the last turn found.
     """
 
     address: Address
@@ -43,6 +44,7 @@ class Watch:
     metrics: Metrics
     size: int = 16
     place: int = 0
+    last: CanaryResult | None = None
 
     def turn(self) -> list[Alarm]:
         """Ask the next prompts; the alarms that they raise.
@@ -54,6 +56,7 @@ class Watch:
         rows = slice(self.place, min(self.place + self.size, len(self.canary)))
         result = self.ask(self.versions.current, rows)
         raised = self.monitor.see(result)
+        self.last = result
         self.metrics.check(result)
         self.metrics.watch(self.monitor, raised)
         self.place = rows.stop % len(self.canary)
