@@ -32,6 +32,7 @@ from qlearn.serving_versions import Versions
 MODEL, PROMPTS, TURN = "pocket-400k", 1000, 25
 ASKED = tuple(task for task in TASKS if task != "recall")  # its answer stands in two places
 TIMES = 60  # the rules' minutes are seconds here
+SILENCE = 30  # seconds
 CHART_ALERTS = {"kl": "QlearnCanaryDivergence", "answers": "QlearnCanaryAnswers"}
 
 
@@ -61,7 +62,8 @@ def watch_rows(prompts: int = PROMPTS, python: str | None = None) -> list[dict[s
         inputs = InputWatch(traffic(tuple(TASKS), 900, seed=0))
         metrics.watch(monitor)
         thresholds = {name: chart.threshold for name, chart in monitor.charts.items()}
-        budget = Budget(silence=15 / TIMES)
+        watch.ask(versions.current, slice(0, 1))  # loads the model
+        budget = Budget(silence=SILENCE / 60)
         rules = faster(alert_rules(thresholds, inputs.limit, budget), TIMES)
         prometheus = stack.enter_context(Prometheus(rules, target))
         rows = [healthy_row(watch, prometheus, prompts)]
@@ -120,7 +122,7 @@ def fault_row(name: str, watch: Watch, prometheus: Prometheus, most: int = 12) -
 
 def silence_row(watch: Watch, prometheus: Prometheus) -> dict[str, Any]:
     """Nobody asks the canary any more, then somebody does."""
-    seconds = prometheus.wait_for("QlearnCanarySilent", patience=60)
+    seconds = prometheus.wait_for("QlearnCanarySilent", patience=3 * SILENCE)
     fired = sorted(prometheus.firing())
     watch.turn()
     ended = prometheus.wait_for("QlearnCanarySilent", firing=False)
