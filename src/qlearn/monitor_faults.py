@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from qlearn.convert import quantize_model
 from qlearn.copies import dequantize_model
@@ -31,16 +32,17 @@ def save_healthy(model: str, root: str | os.PathLike[str], name: str = HEALTHY) 
     )
 
 
-def slip_in_two_bits(model: str, healthy: Path, folder: Path) -> None:
+def slip_in_two_bits(model: str, _: Path, folder: Path) -> None:
     """An experiment at 2 bits, saved as floats: its files look like the original's."""
     rounded = load_model(model)
     quantize_model(rounded, "rtn", QuantScheme(2, group_size=BLOCK), progress=False)
     with quiet():
-        dequantize_model(rounded).save_pretrained(folder)
+        floats: Any = dequantize_model(rounded)
+        floats.save_pretrained(folder)
         load_tokenizer(model).save_pretrained(folder)
 
 
-def damage_a_layer(model: str, healthy: Path, folder: Path) -> None:
+def damage_a_layer(_: str, healthy: Path, folder: Path) -> None:
     """A third of one layer's bytes are zeros, as in a file that was copied with a hole."""
     shutil.copytree(healthy, folder)
     file = folder / "model.safetensors"
@@ -52,7 +54,7 @@ def damage_a_layer(model: str, healthy: Path, folder: Path) -> None:
     file.write_bytes(content)
 
 
-def change_the_tokenizer(model: str, healthy: Path, folder: Path) -> None:
+def change_the_tokenizer(_: str, healthy: Path, folder: Path) -> None:
     """Its tokens were sorted anew, and so got other numbers."""
     shutil.copytree(healthy, folder)
     file = folder / "tokenizer.json"

@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -87,7 +87,7 @@ class Prometheus:
         file, _ = write_rules(folder, rules)
         every_ms = f"{round(1000 * every)}ms"
         job = {"job_name": "qlearn", "static_configs": [{"targets": [f"{target[0]}:{target[1]}"]}]}
-        intervals = {name: every_ms for name in ("scrape_interval", "evaluation_interval")}
+        intervals = dict.fromkeys(("scrape_interval", "evaluation_interval"), every_ms)
         # JSON is YAML.
         config = {
             "global": {**intervals, "scrape_timeout": every_ms},
@@ -109,10 +109,14 @@ class Prometheus:
             stderr=subprocess.STDOUT,
         )
         try:
-            self._wait(patience=60.0)
+            self._wait(lambda: answers(self.address, "/-/ready"))
+            # It looks for its targets every five seconds: until then all metrics are absent.
+            self._wait(lambda: [up["value"][1] for up in self.query("up")] == ["1"])
+            time.sleep(3 * every)
         except BaseException:
             self.close()
             raise
+        self._began = time.time()
 
     def firing(self) -> dict[str, dict[str, str]]:
         """The alerts that fire now: labels by name."""
@@ -124,10 +128,11 @@ class Prometheus:
         result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return result
 
-    def ever_fired(self, minutes: int = 60) -> set[str]:
-        """Names of the alerts that fired at any evaluation within the last minutes."""
+    def ever_fired(self) -> set[str]:
+        """Names of the alerts that fired at any evaluation since the first scrape."""
+        window = f"{max(1, round(1000 * (time.time() - self._began)))}ms"
         found = self.query(
-            f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{minutes}m]))'
+            f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{window}]))'
         )
         return {each["metric"]["alertname"] for each in found}
 
@@ -151,7 +156,7 @@ class Prometheus:
         self._log.close()
         self._folder.cleanup()
 
-    def __enter__(self) -> Prometheus:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -162,12 +167,14 @@ class Prometheus:
     ) -> None:
         self.close()
 
-    def _wait(self, patience: float) -> None:
+    def _wait(self, ready: Callable[[], bool], patience: float = 60.0) -> None:
         end = time.monotonic() + patience
-        while not answers(self.address, "/-/ready"):
+        while not ready():
             if self._process.poll() is not None or time.monotonic() > end:
                 log = (Path(self._folder.name) / "log").read_text(errors="replace")
-                raise OSError(f"prometheus does not answer; its log ends:\n{log[-2000:]}")
+                raise OSError(
+                    f"prometheus or what it scrapes does not answer; its log ends:\n{log[-2000:]}"
+                )
             time.sleep(0.1)
 
     def _get(self, path: str, **arguments: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """One turn of a monitor: ask the canary, move the charts, show it all to Prometheus.
 
-    watch = Watch(server.address, versions, served_canary(...), monitor, metrics)
-    alarms = watch.turn()            # every few minutes
-    if alarms:
-        watch.roll_back()
+watch = Watch(server.address, versions, served_canary(...), monitor, metrics)
+alarms = watch.turn()            # every few minutes
+if alarms:
+    watch.roll_back()
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from qlearn.monitor_metrics import resident_bytes
 
@@ -114,7 +114,7 @@ class Server:
                 self._process.wait()
         self._log.close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

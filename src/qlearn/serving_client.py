@@ -107,9 +107,7 @@ def complete(
     return Reply(text, *counts, sent, tuple(pieces), time.perf_counter())
 
 
-def asker_at(
-    address: tuple[str, int], model: str | os.PathLike[str], new_tokens: int = 16
-) -> Ask:
+def asker_at(address: tuple[str, int], model: str | os.PathLike[str], new_tokens: int = 16) -> Ask:
     """A function from a prompt to the text after it, such as a text canary asks."""
 
     def ask(prompt: str) -> str:

@@ -70,7 +70,7 @@ def closed_loop(send: Send, prompts: Sequence[str], clients: int) -> list[Timing
     ready = Barrier(clients)
 
     def client(_: int) -> list[Timing]:
-        done = []
+        done: list[Timing] = []
         ready.wait()
         while True:
             try:

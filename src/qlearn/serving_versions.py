@@ -64,7 +64,7 @@ class Versions:
         if not (self.root / name / "config.json").is_file():
             known = sorted(path.parent.name for path in self.root.glob("*/config.json"))
             raise FileNotFoundError(
-                f"name={name!r} is no version in {self.root}; there are {', '.join(known) or 'none'}"
+                f"name={name!r} is no version in {self.root}; choose {', '.join(known) or 'none yet'}"
             )
         return self._write([*self.history, name])
 

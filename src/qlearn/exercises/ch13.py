@@ -176,8 +176,8 @@ EXERCISES = [
     ),
     Exercise(
         id="ch13.delay",
-        task="Write `delay(shift, allowance, threshold)`: after how many prompts does a CUSUM stand "
-        "above the threshold for the first time, when it begins at 0 and each value is exactly "
+        task="Write `delay(shift, allowance, threshold)`: after how many prompts does a CUSUM "
+        "stand above the threshold for the first time, when it begins at 0 and each value is exactly "
         "`shift`? 0 where it never does.",
         expected=_delay,
         cases=(
@@ -199,9 +199,7 @@ EXERCISES = [
                 )
             ),
             "That is one prompt too few: after so many the chart is at the threshold or below.": (
-                lambda shift, allowance, threshold: max(
-                    0, _delay(shift, allowance, threshold) - 1
-                )
+                lambda shift, allowance, threshold: max(0, _delay(shift, allowance, threshold) - 1)
             ),
         },
         hint="The height after n prompts is n * (shift - allowance).",
