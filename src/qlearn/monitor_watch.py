@@ -1,9 +1,6 @@
 """One turn of a monitor: ask the canary, move the charts, show it all to Prometheus.
 
-watch = Watch(server.address, versions, served_canary(...), monitor, metrics)
-alarms = watch.turn()            # every few minutes
-if alarms:
-    watch.roll_back()
+Call :meth:`Watch.turn` every few minutes, and :meth:`Watch.roll_back` where it raised an alarm.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Versions:
         if not (self.root / name / "config.json").is_file():
             known = sorted(path.parent.name for path in self.root.glob("*/config.json"))
             raise FileNotFoundError(
-                f"name={name!r} is no version in {self.root}; choose {', '.join(known) or 'none yet'}"
+                f"name={name!r} is no version in {self.root}; known: {', '.join(known) or 'none'}"
             )
         return self._write([*self.history, name])
 

@@ -177,8 +177,8 @@ EXERCISES = [
     Exercise(
         id="ch13.delay",
         task="Write `delay(shift, allowance, threshold)`: after how many prompts does a CUSUM "
-        "stand above the threshold for the first time, when it begins at 0 and each value is exactly "
-        "`shift`? 0 where it never does.",
+        "stand above the threshold for the first time, when it begins at 0 and each value is "
+        "exactly `shift`? 0 where it never does.",
         expected=_delay,
         cases=(
             (3.0, 0.5, 4.0),
