@@ -11,6 +11,7 @@ server asks nobody who they are. This one listens on 127.0.0.1 alone.
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import os
 import signal
@@ -68,6 +69,7 @@ class Server:
         self._process = subprocess.Popen(
             command, env={**os.environ, **offline}, stdout=self._log, stderr=subprocess.STDOUT
         )
+        atexit.register(self.close)  # a notebook that stops half way must not leave it behind
         try:
             self._wait(patience)
         except BaseException:
@@ -105,6 +107,7 @@ class Server:
 
     def close(self) -> None:
         """End it."""
+        atexit.unregister(self.close)
         if self._process.poll() is None:
             self._process.terminate()
             try:
