@@ -54,7 +54,7 @@ def watch_rows(prompts: int = PROMPTS, python: str | None = None) -> list[dict[s
         versions.switch(healthy.name)
         canary = question_canary(load_model(MODEL), PROMPTS, ASKED)
         monitor = made_monitor(canary, healthy)
-        server = stack.enter_context(Server(**chosen))
+        server = stack.enter_context(Server(threads=1, **chosen))
         metrics = Metrics(memory=server.memory)
         target = stack.enter_context(metrics.exported())
         served = served_canary(canary, load_tokenizer(MODEL))

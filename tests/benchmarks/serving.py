@@ -105,7 +105,7 @@ def open_rows(send: Send, head: dict[str, Any], alone: Summary) -> list[dict[str
 def stall_rows(root: str, seconds: float = 1.0, requests: int = 60) -> list[dict[str, Any]]:
     """The server stands still once: what a closed loop of one client sees, and what users do."""
     folder = save_healthy("pocket-400k", root, "pocket")
-    with Server() as server:
+    with Server(threads=1) as server:
         send = partial(complete, server.address, folder, new_tokens=4)
         asked = ["12+34="] * requests
         alone = summarize(closed_loop(send, asked, 1))
