@@ -1,4 +1,4 @@
-"""``results/serving.json``: faults and false alarms as the chapter quotes them, figures that fit."""
+"""``results/serving.json``: faults and false alarms as the chapter quotes them."""
 
 import pytest
 
