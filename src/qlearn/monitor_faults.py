@@ -20,7 +20,7 @@ from qlearn.zoo import load_model, load_tokenizer, quiet
 
 BLOCK = 32  # weights a scale: the pocket models' rows are not whole numbers of 64
 HEALTHY = "nf4"
-DAMAGED = "model.layers.2.mlp.down_proj.weight"
+DAMAGED = "mlp.down_proj.weight"  # of the middle block
 
 
 def save_healthy(model: str, root: str | os.PathLike[str], name: str = HEALTHY) -> Path:
@@ -48,7 +48,9 @@ def damage_a_layer(_: str, healthy: Path, folder: Path) -> None:
     file = folder / "model.safetensors"
     content = bytearray(file.read_bytes())
     size = int.from_bytes(content[:8], "little")
-    start, end = json.loads(content[8 : 8 + size])[DAMAGED]["data_offsets"]
+    header = json.loads(content[8 : 8 + size])
+    layers = sorted(name for name in header if name.endswith(DAMAGED))
+    start, end = header[layers[len(layers) // 2]]["data_offsets"]
     begin, hole = 8 + size + start, (end - start) // 3
     content[begin : begin + hole] = bytes(hole)
     file.write_bytes(content)
