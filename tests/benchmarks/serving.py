@@ -23,6 +23,7 @@ import torch
 from qlearn import load_model, load_tokenizer, quantize_model
 from qlearn.export import save_quantized
 from qlearn.monitor_faults import save_healthy
+from qlearn.monitor_prometheus import find_prometheus
 from qlearn.results import save
 from qlearn.serving import Server
 from qlearn.serving_client import complete
@@ -140,6 +141,8 @@ def paused(server: Server, seconds: float, load: Any) -> list[Timing]:
 
 def main() -> None:
     """Measure everything."""
+    if find_prometheus() is None:  # said now, not after five minutes
+        raise SystemExit("prometheus is missing; it is in Debian's package prometheus")
     getLogger("bitsandbytes").setLevel("ERROR")  # it tells of kernels to install
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as root:
