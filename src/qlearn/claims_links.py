@@ -16,7 +16,6 @@ HERE = "14_the_claims"
 PENDING = {
     13: "12_toolbox",
     14: "12_toolbox",
-    19: "13_deploy_and_monitor",
     31: "12_toolbox",
     32: "12_toolbox",
     33: "12_toolbox",
@@ -109,10 +108,10 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
         "Rules as a function": (25,),
         "Your own task": (18,),
     },
+    "13_deploy_and_monitor": {"Faults, planted and caught": (19,)},
     HERE: {
         "The article's call": (13,),
         "Tools, tried": (14, 31, 32, 33, 34, 39),
-        "An alert, tried": (19,),
     },
 }
 LINKS = {
