@@ -59,7 +59,7 @@ HEAD = """
     ENVIRONMENT, REQUIREMENTS = "", ()
     ROWS = {{"{name}": {{"title": "A fake", "install": "pip install numpy", "needs": "nothing",
                        "packages": ("numpy",), "bits": 32}}}}
-    # lines: {name}
+    # lines of {name}
     one = 1
     # end
 """
@@ -153,7 +153,7 @@ def test_lines_of_use_are_those_marked(bench):
     facts = bench("_toolbox_facts")
     source = """
     def make():
-        # lines: a b-c
+        # lines of a b-c
         import this
 
         this.run(
@@ -161,7 +161,7 @@ def test_lines_of_use_are_those_marked(bench):
         )
         # end
         other()
-        # lines: b-c
+        # lines of b-c
         more()
         # end
     """

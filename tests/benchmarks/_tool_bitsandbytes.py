@@ -34,7 +34,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
 
 def int8(model: Path, folder: Path) -> None:
     """Eight bits; columns with outliers stay in 16."""
-    # lines: bitsandbytes-int8
+    # lines of bitsandbytes-int8
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     config = BitsAndBytesConfig(load_in_8bit=True)
@@ -45,7 +45,7 @@ def int8(model: Path, folder: Path) -> None:
 
 def nf4(model: Path, folder: Path) -> None:
     """Four bits, whose scales have eight."""
-    # lines: bitsandbytes-nf4
+    # lines of bitsandbytes-nf4
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -67,7 +67,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
     from _toolbox_transformers import TransformersModel
     from transformers import AutoModelForCausalLM
 
-    # lines: bitsandbytes-int8 bitsandbytes-nf4
+    # lines of bitsandbytes-int8 bitsandbytes-nf4
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     # end
     return TransformersModel(loaded)

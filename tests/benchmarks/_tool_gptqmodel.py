@@ -39,7 +39,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
 
 def gptq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
     """Each layer's error is spread over the columns still to come."""
-    # lines: gptqmodel-gptq
+    # lines of gptqmodel-gptq
     from gptqmodel import GPTQModel
     from gptqmodel.quantization import GPTQConfig
 
@@ -52,7 +52,7 @@ def gptq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
 
 def awq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
     """Columns that matter are scaled up before rounding."""
-    # lines: gptqmodel-awq
+    # lines of gptqmodel-awq
     from gptqmodel import GPTQModel
     from gptqmodel.quantization import AWQConfig
 
@@ -67,7 +67,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
     from _toolbox_transformers import TransformersModel
     from gptqmodel import GPTQModel
 
-    # lines: gptqmodel-gptq gptqmodel-awq
+    # lines of gptqmodel-gptq gptqmodel-awq
     loaded = GPTQModel.load(str(folder), device="cpu")
     # end
     return TransformersModel(loaded.model)

@@ -26,7 +26,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
     tokens = calibration.tolist()
     rows = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in tokens]
     dataset = Dataset.from_list(rows)
-    # lines: llmcompressor-gptq
+    # lines of llmcompressor-gptq
     from llmcompressor import oneshot
     from llmcompressor.modifiers.gptq import GPTQModifier
     from transformers import AutoModelForCausalLM
@@ -51,7 +51,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
     from _toolbox_transformers import TransformersModel
     from transformers import AutoModelForCausalLM
 
-    # lines: llmcompressor-gptq
+    # lines of llmcompressor-gptq
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     # end
     return TransformersModel(loaded)

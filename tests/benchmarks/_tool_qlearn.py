@@ -29,7 +29,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
 
 def int8(model: Path, folder: Path) -> None:
     """Round to nearest."""
-    # lines: qlearn-int8
+    # lines of qlearn-int8
     from qlearn import QuantScheme, load_model, quantize_model, save_quantized
 
     quantized = load_model(str(model))
@@ -43,7 +43,7 @@ def int4(model: Path, calibration: Any, folder: Path) -> None:
     import torch
 
     tokens = torch.from_numpy(calibration)
-    # lines: qlearn-int4
+    # lines of qlearn-int4
     from qlearn import QuantScheme, load_model, quantize_model, save_quantized
 
     quantized = load_model(str(model))
@@ -56,7 +56,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
     """The model saved, with kernels in."""
     from _toolbox_transformers import TransformersModel
 
-    # lines: qlearn-int8 qlearn-int4
+    # lines of qlearn-int8 qlearn-int4
     from qlearn import load_quantized
     from qlearn.kernel_linear import use_kernels
 

@@ -33,7 +33,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
 
 def int8(model: Path, folder: Path) -> None:
     """One scale an output."""
-    # lines: quanto-int8
+    # lines of quanto-int8
     from optimum.quanto import QuantizedModelForCausalLM, qint8
     from transformers import AutoModelForCausalLM
 
@@ -45,7 +45,7 @@ def int8(model: Path, folder: Path) -> None:
 
 def int4(model: Path, folder: Path) -> None:
     """Groups that the library chooses: 64 where 128 doesn't divide a row."""
-    # lines: quanto-int4
+    # lines of quanto-int4
     from optimum.quanto import QuantizedModelForCausalLM, qint4
     from transformers import AutoModelForCausalLM
 
@@ -59,7 +59,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
     """The model saved."""
     from _toolbox_transformers import TransformersModel
 
-    # lines: quanto-int8 quanto-int4
+    # lines of quanto-int8 quanto-int4
     from optimum.quanto import QuantizedModelForCausalLM
 
     loaded = QuantizedModelForCausalLM.from_pretrained(folder)

@@ -31,7 +31,7 @@ def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
 
 def int8(model: Path, folder: Path) -> None:
     """One scale an output."""
-    # lines: torchao-int8
+    # lines of torchao-int8
     import torch
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
     from transformers import AutoModelForCausalLM
@@ -44,7 +44,7 @@ def int8(model: Path, folder: Path) -> None:
 
 def int4(model: Path, folder: Path) -> None:
     """The layout for CPUs, which the library still counts among its prototypes."""
-    # lines: torchao-int4
+    # lines of torchao-int4
     import torch
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     from torchao.quantization import quantize_
@@ -58,11 +58,10 @@ def int4(model: Path, folder: Path) -> None:
 
 def load(row: str, folder: Path, model: Path) -> Any:
     """The model saved."""
+    import torch
     from _toolbox_transformers import TransformersModel
 
-    # lines: torchao-int8 torchao-int4
-    import torch
-
+    # lines of torchao-int8 torchao-int4
     loaded = torch.load(folder / "model.pt", weights_only=False)
     # end
     return TransformersModel(loaded)

@@ -86,7 +86,7 @@ def contenders(scripts: Iterable[Path]) -> list[Contender]:
         for name, about in tool.ROWS.items():
             about = {"environment": (tool.ENVIRONMENT, *tool.REQUIREMENTS), **about}
             row = described(name, about, script.read_text())
-                row |= dict.fromkeys((*PACKAGE, *MEASURED, "error", "tried"))
+            row |= dict.fromkeys((*PACKAGE, *MEASURED, "error", "tried"))
             found.append(Contender(script, about, row))
     return found
 
