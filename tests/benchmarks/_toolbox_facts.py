@@ -86,4 +86,5 @@ def described(row: str, about: dict[str, Any], source: str) -> dict[str, Any]:
         "lines": lines_of_use(source, row),
         "tool": about["packages"][0],
         "state": about.get("state", ""),
+        "notes": about.get("notes", ""),
     }
