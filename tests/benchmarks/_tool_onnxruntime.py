@@ -79,7 +79,7 @@ def static(plain: Path, quantized: Path, tokens: Any, model: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_static
 
     options = {"per_channel": True, "nodes_to_quantize": layers, "extra_options": inputs_alone}
-    options["activation_type"] = QuantType.QUInt8  # with INT8, layers are computed in FP32
+    options["activation_type"] = QuantType.QUInt8  # with INT8, most layers run in FP32
     quantize_static(plain, quantized, rows, use_external_data_format=True, **options)
     # end
 
