@@ -65,9 +65,7 @@ class CalibrationRows(CalibrationDataReader):
     def __init__(self, tokens: np.ndarray, file: Path, model: Path) -> None:
         names = [one.name for one in onnx.load(file, load_external_data=False).graph.input]
         cache = np.zeros(cache_shape(AutoConfig.from_pretrained(model)), np.float32)
-        self.rows = iter(
-            {names[0]: row[None], **dict.fromkeys(names[1:], cache)} for row in tokens
-        )
+        self.rows = iter({names[0]: row[None], **dict.fromkeys(names[1:], cache)} for row in tokens)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next row's inputs."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
+
+if TYPE_CHECKING:
+    import onnx
 
 LEAST, GREATEST = -128, 127
 TOLERANCE = 0.02  # of the logits' length: sums in another order move inputs over a step here, there
@@ -114,6 +115,7 @@ def verified(file: Path, model: Path, tokens: np.ndarray) -> dict[str, Any]:
     Raises:
         ValueError: where the graph or the logits are not as they should be.
     """
+    import onnx
     import onnxruntime
     import torch
     from _toolbox_onnx import OnnxModel, session_options
@@ -133,7 +135,9 @@ def verified(file: Path, model: Path, tokens: np.ndarray) -> dict[str, Any]:
     logits = OnnxModel(onnxruntime.InferenceSession(file, options)).logits(tokens)
     error = distance(logits, should)
     if not error <= TOLERANCE:
-        raise ValueError(f"logits differ by {error:.3g} of their length; {TOLERANCE} at most should")
+        raise ValueError(
+            f"logits differ by {error:.3g} of their length; {TOLERANCE} at most should"
+        )
     return {
         "qdq_products": len(found),
         "qdq_logits_error": round(error, 6),
@@ -156,6 +160,8 @@ def _rounds(product: Product, weight: np.ndarray) -> bool:
 
 
 def _array(constants: dict[str, onnx.TensorProto], name: str) -> np.ndarray:
+    from onnx import numpy_helper
+
     return numpy_helper.to_array(constants[name])
 
 

@@ -55,10 +55,12 @@ class Row:
         """Quantize and save."""
         self.folder.mkdir()
         start = time.perf_counter()
-        self.tool.make(self.name, self.model, np.load(self.job / "calibration.npy"), self.folder)
+        calibration = np.load(self.job / "calibration.npy")
+        facts = self.tool.make(self.name, self.model, calibration, self.folder) or {}
         seconds = time.perf_counter() - start
         files = [file for file in self.folder.rglob("*") if file.is_file()]
         return {
+            **facts,  # what a tool found of its own on the way
             "seconds_to_make": round(seconds, 2),
             "make_peak_bytes": memory("VmHWM"),
             "disk_bytes": sum(file.stat().st_size for file in files),
