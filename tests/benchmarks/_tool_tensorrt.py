@@ -1,4 +1,4 @@
-"""TensorRT: the ONNX model with Q/DQ nodes that it takes; the engine where there is a GPU for it."""
+"""TensorRT: the ONNX model with Q/DQ nodes that it takes, the engine where there is a GPU."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "speed": False,
         "agree": 0.7,  # sums in another order move inputs over coarse steps
         "notes": "The model with Q/DQ nodes was made and verified here; its quality is that of "
-        "ONNX Runtime's CPU provider. No speed is given: that of ONNX Runtime is not TensorRT's. The "
-        "lines lack the wrapper of the cache and a reader of calibration rows, as ONNX Runtime's.",
+        "ONNX Runtime's CPU provider. It has no speed: ONNX Runtime's is not TensorRT's. The lines "
+        "lack the wrapper of the cache and a reader of calibration rows, as ONNX Runtime's.",
     },
 }
 

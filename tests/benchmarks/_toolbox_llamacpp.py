@@ -1,4 +1,4 @@
-"""A GGUF file in llama.cpp as the tools table measures it: logits, and several sequences at once."""
+"""A GGUF file in llama.cpp as the tools table measures it: logits, and sequences at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""smollm2-135m as an ONNX model with its cache for inputs and outputs; ONNX Runtime that runs it."""
+"""A model as ONNX whose cache is inputs and outputs; ONNX Runtime that runs it."""
 
 from __future__ import annotations
 

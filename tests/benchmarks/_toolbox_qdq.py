@@ -135,9 +135,7 @@ def verified(file: Path, model: Path, tokens: np.ndarray) -> dict[str, Any]:
     logits = OnnxModel(onnxruntime.InferenceSession(file, options)).logits(tokens)
     error = distance(logits, should)
     if not error <= TOLERANCE:
-        raise ValueError(
-            f"logits differ by {error:.3g} of their length; {TOLERANCE} at most should"
-        )
+        raise ValueError(f"logits are off by {error:.3g} of their length, more than {TOLERANCE}")
     return {
         "qdq_products": len(found),
         "qdq_logits_error": round(error, 6),
