@@ -25,7 +25,7 @@ from qlearn.export_gguf_blocks import SCHEMES
 TOKENS = 256
 TEXTS = (
     "The capital of France is",
-    "Year 2024: 1,000 naive caf\u00e9s \u2014 don't!\n\n  def f(x):",
+    "Year 2024: 1,000 caf\u00e9s \u2014 don't!\n\n  def f(x):",
 )
 MOST_KL, LEAST_TOP1 = 0.02, 0.9
 
