@@ -88,7 +88,7 @@ def described(row: str, about: dict[str, Any], source: str) -> dict[str, Any]:
         "name": row,
         **{name: about.get(name) for name in names},
         "lines": lines_of_use(source, row),
-        "tool": about["packages"][0],
+        "tool": about.get("registry", about["packages"][0]),
         "state": about.get("state", ""),
         "notes": about.get("notes", ""),
     }

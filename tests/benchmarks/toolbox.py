@@ -97,11 +97,11 @@ def prepare(entrant: Contender) -> None:
     try:
         entrant.python = python_with(name, *requirements) if name else Path(sys.executable)
         used = versions(entrant.python, entrant.about["packages"])
-        entrant.row |= {"version": used[entrant.row["tool"]], "packages": used}
+        entrant.row |= {"version": used.get(entrant.row["tool"]), "packages": used}
     except (OSError, subprocess.CalledProcessError) as error:
         entrant.fails(ToolError(f"install: {type(error).__name__}"))
     if entrant.about.get("published", True):
-        entrant.row |= newest(entrant.about.get("registry", entrant.row["tool"]))
+        entrant.row |= newest(entrant.row["tool"])
     entrant.row["measured"] = datetime.now(UTC).date().isoformat()
 
 
