@@ -51,20 +51,24 @@ def versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def newest(package: str) -> dict[str, str]:
+def newest(package: str) -> dict[str, str | None]:
     """The newest version that pip finds, the day of its files, and the day of asking.
 
     The day is that of the newest file in the package, which has to be fetched once: it is kept in
-    the course's cache by name and version.
+    the course's cache by name and version. ``None`` where the
+    files do not tell.
     """
     kept = cache_folder() / "released.json"
-    known: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
+    known: dict[str, str | None] = json.loads(kept.read_text()) if kept.is_file() else {}
     version = newest_version(package)
     entry = f"{package}=={version}"
     if entry not in known:
         with tempfile.TemporaryDirectory() as folder:
-            day, _ = newest_release(Path(sys.executable), entry, Path(folder))
-        known[entry] = day.isoformat()
+            try:
+                day, _ = newest_release(Path(sys.executable), entry, Path(folder))
+                known[entry] = day.isoformat()
+            except ValueError:
+                known[entry] = None
         kept.write_text(json.dumps(known, indent=1, sort_keys=True))
     today = datetime.now(UTC).date().isoformat()
     return {"newest": version, "released": known[entry], "checked": today}
@@ -84,6 +88,7 @@ def described(row: str, about: dict[str, Any], source: str) -> dict[str, Any]:
         "name": row,
         **{name: about.get(name) for name in names},
         "lines": lines_of_use(source, row),
-        "tool": about["packages"][0],
+        "tool": about.get("registry", about["packages"][0]),
         "state": about.get("state", ""),
+        "notes": about.get("notes", ""),
     }

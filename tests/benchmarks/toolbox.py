@@ -97,7 +97,7 @@ def prepare(entrant: Contender) -> None:
     try:
         entrant.python = python_with(name, *requirements) if name else Path(sys.executable)
         used = versions(entrant.python, entrant.about["packages"])
-        entrant.row |= {"version": used[entrant.row["tool"]], "packages": used}
+        entrant.row |= {"version": used.get(entrant.row["tool"]), "packages": used}
     except (OSError, subprocess.CalledProcessError) as error:
         entrant.fails(ToolError(f"install: {type(error).__name__}"))
     if entrant.about.get("published", True):
@@ -137,7 +137,11 @@ def quantized(entrant: Contender, job: Path) -> None:
 
 
 def take_turns(entrants: list[Contender], job: Path) -> None:
-    """Tokens a second of all that stand, which decode one after another."""
+    """Tokens a second of all that stand, which decode one after another.
+
+    A tool whose speed here would not be its own says so by ``speed``, and has none.
+    """
+    entrants = [each for each in entrants if each.about.get("speed", True)]
     for batch, rounds in ROUNDS.items():
         for turn in range(rounds + 1):
             for entrant in entrants:
