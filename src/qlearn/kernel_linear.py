@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from qlearn.blocks import set_module
 from qlearn.layers import QuantizedLinear
@@ -21,6 +22,7 @@ from qlearn.scheme import QuantScheme
 
 GROUPS = (32, 64, 128, 256)  # that the INT4 kernel knows
 OUTPUTS = 16  # it computes so many outputs together
+MANY = 16  # rows from which INT8 codes are cheaper to cast first than to read for each row
 HEAD = QuantScheme(8, True, None, "restricted")  # of an output head that is rounded too
 
 
@@ -73,11 +75,13 @@ class KernelLinear(nn.Module):
         Inputs of another dtype are cast to bfloat16, and the outputs back.
         """
         rows = input.reshape(-1, self.in_features).to(torch.bfloat16)
-        if self.scheme.bits == 8:
-            output = torch._weight_int8pack_mm(rows, self.packed, self.grid)
-        else:
+        if self.scheme.bits == 4:
             group = self.in_features // len(self.grid)
             output = torch._weight_int4pack_mm_for_cpu(rows, self.packed, group, self.grid)
+        elif len(rows) < MANY:
+            output = torch._weight_int8pack_mm(rows, self.packed, self.grid)
+        else:  # codes are exact in bfloat16, so the scale may follow the product
+            output = F.linear(rows, self.packed.to(torch.bfloat16)).mul_(self.grid)
         output = output.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
