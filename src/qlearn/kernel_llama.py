@@ -40,7 +40,7 @@ class FusedAttention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
-        **unused: Any,
+        **_: Any,
     ) -> tuple[Tensor, None]:
         """``hidden_states`` ``[batch, tokens, hidden]`` to the same shape; no attention weights."""
         batch, tokens, _ = hidden_states.shape
