@@ -22,7 +22,7 @@ def packages(python: Path) -> list[dict[str, Any]]:
     rows = []
     for name, module in NAMES.items():
         with tempfile.TemporaryDirectory() as folder:
-            released, version = _newest(python, name, Path(folder))
+            released, version = newest(python, name, Path(folder))
             pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
             installs = _runs([*pip, f"{name}=={version}"])
             failed = _runs([str(python), "-c", f"import {module}"])
@@ -40,7 +40,7 @@ def packages(python: Path) -> list[dict[str, Any]]:
                 }
             )
     with tempfile.TemporaryDirectory() as folder:
-        released, version = _newest(python, HEIR, Path(folder))
+        released, version = newest(python, HEIR, Path(folder))
     rows.append(
         {
             "what": "heir",
@@ -53,7 +53,7 @@ def packages(python: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _newest(python: Path, name: str, folder: Path) -> tuple[date, str]:
+def newest(python: Path, name: str, folder: Path) -> tuple[date, str]:
     """Day of the newest file in the newest release, and that release's number."""
     source = folder / name
     command = [str(python), "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
