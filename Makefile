@@ -1,6 +1,6 @@
 # Thin calls of `python3 -m qlearn`, which does its own set-up; see `python3 -m qlearn --help`.
 PYTHON ?= python3
 
-.PHONY: setup book test lab notebooks bench
-setup book test lab notebooks bench:
+.PHONY: setup book test lab notebooks bench bench-tools
+setup book test lab notebooks bench bench-tools:
 	@$(PYTHON) -m qlearn $@ $(ARGS)

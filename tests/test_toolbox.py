@@ -1,170 +1,186 @@
-"""The tools table: sentences, HTML and figure follow the rows, whatever they say."""
+"""A tool that fails costs the tools table one row's figures and no more."""
 
-import re
-from copy import deepcopy
-from html.parser import HTMLParser
+import json
+import textwrap
 
+import numpy as np
 import pytest
-from toolbox_cases import ROWS, row
 
-from qlearn import results, toolbox
-from qlearn.toolbox import (
-    SIZE_AND_LOSS,
-    SPEED,
-    failure_sentence,
-    loss_sentence,
-    ranked,
-    size_sentence,
-    speed_sentence,
-    tool_rows,
-    working,
-)
-from qlearn.toolbox_figure import COSTS, LOSSES, front, points, tools_figure, tools_sentence
-from qlearn.toolbox_html import ToolCards, facts, tools_table
+BEHAVES = """
+    def make(row, model, calibration, folder):
+        (folder / "weights").write_bytes(bytes(1000))
 
+    class Loaded:
+        def logits(self, tokens):
+            return 5 * np.eye(50, dtype=np.float32)[(tokens + 1) % 50]
 
-def changed(name, **figures):
-    rows = deepcopy(ROWS)
-    next(each for each in rows if each["name"] == name).update(figures)
-    return rows
+        def decoder(self, prompt):
+            newest = prompt[:, -1]
 
+            def step():
+                nonlocal newest
+                newest = (newest + 1) % 50
+                return newest
 
-def test_fp32_comes_first(monkeypatch):
-    monkeypatch.setattr(results, "load", lambda name: {"rows": ROWS})
-    assert [each["name"] for each in tool_rows()][:2] == ["torch-fp32", "b-int8"]
-    assert len(working(ROWS)) == 4 and len(working(ROWS, 4)) == 2
-    assert ranked(ROWS, "kl")[-1]["name"] == "b-int4"
-    assert toolbox.REFERENCE == "torch-fp32"
+            return step
 
+    def load(row, folder, model):
+        return Loaded()
+"""
+FAULTS = {
+    "raises": """
+    def make(row, model, calibration, folder):
+        raise OSError(f"no kernel in {folder}/some/place/kernel.so for it")
+    """,
+    "signal": """
+    def load(row, folder, model):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGSEGV)
+    """,
+    "hangs": """
+    def load(row, folder, model):
+        import time
+        time.sleep(3600)
+    """,
+    "status": """
+    import os
+    Loaded.decoder = lambda self, prompt: os._exit(3)
+    """,
+    "wrong-decoder": """
+    Loaded.decoder = lambda self, prompt: lambda: np.zeros(len(prompt), np.int64)
+    """,
+    "not-finite": """
+    Loaded.logits = lambda self, tokens: np.full((len(tokens), 50), np.nan, np.float32)
+    """,
+}
+HEAD = """
+    import numpy as np
 
-def test_loss_follows_the_rows():
-    assert loss_sentence(ROWS, 4) == (
-        "In 4 bits Tool A, INT4 loses least (KL 0.200, perplexity 50.0), Tool B, INT4 most "
-        "(0.400, 60.0); 2 rows."
-    )
-    assert "bits Tool B, INT4 loses least" in loss_sentence(changed("a-int4", kl=0.5), 4)
-
-
-def test_size_and_speed_follow_the_rows():
-    assert "Tool A, INT4 is the smallest on disk (90 MB)" in size_sentence(ROWS, 4)
-    assert "Tool B, INT4 is the smallest" in size_sentence(changed("b-int4", disk_bytes=8e7), 4)
-    said = speed_sentence(ROWS, 1)
-    assert "Tool A, INT4 is fastest: 50 tokens a second, 2.5 times FP32" in said
-    assert "1 of 4 rows are slower than FP32, Tool B, INT4 the most (0.50 times)" in said
-    fast = changed("b-int4", tokens_per_second_1=30, times_float32_1=1.5)
-    assert "slower" not in speed_sentence(fast, 1)
-
-
-def test_failures_are_told():
-    assert "1 of 5 rows" in failure_sentence(ROWS)
-    assert "Tool C, INT4: RuntimeError" in failure_sentence(ROWS)
-    assert failure_sentence(ROWS[:4]) == "All 4 rows ran to their end."
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: loss_sentence(ROWS, 8), "bits=8"),
-        (lambda: size_sentence([], 4), "bits=4"),
-        (lambda: speed_sentence([], 1), "batch=1"),
-        (lambda: tools_table([], SPEED), "no table"),
-        (lambda: tools_table(ROWS, [*SPEED, *SPEED]), "no table"),
-        (lambda: points(ROWS[2:], "size on disk", "perplexity"), "torch-fp32"),
-        (lambda: points(ROWS, "price", "perplexity"), "price"),
-        (lambda: points(ROWS, "size on disk", "taste"), "taste"),
-    ],
-)
-def test_nonsense_is_refused(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
+    ENVIRONMENT, REQUIREMENTS = "", ()
+    ROWS = {{"{name}": {{"title": "A fake", "install": "pip install numpy", "needs": "nothing",
+                       "packages": ("numpy",), "bits": 32}}}}
+    # lines of {name}
+    one = 1
+    # end
+"""
 
 
-class Cells(HTMLParser):
-    """Rows of cells: their tags and texts; and every tag that was opened and not closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.rows, self.open = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in ("col", "br"):
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append([int(dict(attrs).get("colspan", 1)), ""])
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1][-1][1] += data
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+def script(folder, name, fault=""):
+    path = folder / f"_tool_{name}.py"
+    path.write_text("".join(map(textwrap.dedent, (HEAD.format(name=name), BEHAVES, fault))))
+    return path
 
 
-@pytest.mark.parametrize("columns", [SIZE_AND_LOSS, SPEED])
-def test_a_table_has_a_head_and_a_cell_for_every_column(columns):
-    shown = Cells(tools_table(ROWS, columns)._repr_html_())
-    assert not shown.open and len(shown.rows) == 1 + len(ROWS)
-    for cells in shown.rows:
-        assert sum(span for span, _ in cells) == 1 + len(columns)
-        assert all(text.strip() for _, text in cells)
-    assert "did not run" in shown.rows[-1][1][1]
+@pytest.fixture
+def job(tmp_path):
+    """A job's folder, of a text whose tokens mostly follow one another."""
+    rows = (np.arange(40) + 3 * np.arange(8)[:, None]) % 50
+    rows[:, ::7] = 11
+    np.save(tmp_path / "tokens.npy", rows.astype(np.int64))
+    np.save(tmp_path / "calibration.npy", rows.astype(np.int64))
+    (tmp_path / "job.json").write_text(json.dumps({"model": str(tmp_path)}))
+    return tmp_path
 
 
-def test_a_tables_plain_text_is_aligned():
-    lines = repr(tools_table(ROWS, SPEED)).splitlines()
-    assert len(lines) == 1 + len(ROWS)
-    assert len({len(line) for line in lines[:-1]}) == 1
-    assert re.search(r"Tool A, INT4\s+50\s+2\.50\s+80\s+0\.80", lines[3])
+def test_each_fault_stays_in_its_row(bench, job, monkeypatch, tmp_path_factory):
+    toolbox = bench("toolbox")
+    monkeypatch.setattr(toolbox, "PAUSE", 0)
+    monkeypatch.setattr(toolbox, "MINUTES", {**toolbox.MINUTES, "load": 10 / 60})
+    monkeypatch.setattr(toolbox, "newest", lambda _: {"newest": "1", "released": "2026-01-01"})
+    tools = tmp_path_factory.mktemp("tools")
+    scripts = [script(tools, "torch-fp32"), *(script(tools, *fault) for fault in FAULTS.items())]
+    entrants = toolbox.contenders([*scripts, script(tools, "good")])
+    toolbox.measure(entrants, job)
+    rows = {each.row["name"]: each.row for each in entrants}
+    for name in ("torch-fp32", "good"):
+        assert rows[name]["error"] is None
+        assert all(rows[name][key] is not None for key in toolbox.MEASURED)
+        assert (rows[name]["kl"], rows[name]["top1"], rows[name]["disk_bytes"]) == (0, 1, 1000)
+    assert rows["raises"]["error"] == "OSError: no kernel in kernel.so for it"
+    assert rows["signal"]["error"] == "the process was ended by SIGSEGV"
+    assert rows["hangs"]["error"] == "no answer within 10 s"
+    assert rows["status"]["error"] == "the process ended with status 3"
+    assert "likeliest" in rows["wrong-decoder"]["error"]
+    assert "finite" in rows["not-finite"]["error"]
+    for name in FAULTS:
+        assert rows[name]["tried"]
+        assert rows[name]["tokens_per_second_1"] is None
+        assert entrants[[*rows].index(name)].worker is None
 
 
-def test_cards_say_all_and_escape_it():
-    shown = ToolCards(tuple(ROWS))._repr_html_()
-    Cells(shown)
-    assert shown.count("<details") == len(ROWS)
-    assert "no &lt;kernel&gt;" in shown and "<kernel>" not in shown
-    assert "pip install torch\n\nmodel = load()" in shown
-    assert "needs: any CPU" in repr(ToolCards(tuple(ROWS)))
-    told = dict(facts(ROWS[0]))
-    assert told["newest"] == "2.1 of 2026-01-02, asked 2026-02-03"
-    assert told["made in"] == "3 s to load, quantize and save, 2.0 GB at the peak"
-    assert "error" not in told and "state" not in told
-    told = dict(facts(ROWS[-1]))
-    assert told["tried"] == "two versions" and "made in" not in told
+def test_an_environment_that_can_not_be_made_is_a_fault_too(bench, job, monkeypatch):
+    import subprocess
+
+    toolbox = bench("toolbox")
+
+    def fails(name, *requirements):
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr(toolbox, "python_with", fails)
+    monkeypatch.setattr(toolbox, "newest", lambda _: {"newest": "1"})
+    (entrant,) = toolbox.contenders([script(job, "other")])
+    entrant.about["environment"] = ("other", "no-such-package")
+    toolbox.prepare(entrant)
+    toolbox.quantized(entrant, job)
+    assert entrant.row["error"] and entrant.row["tried"].endswith("install")
 
 
-def test_costs_are_shares_of_fp32():
-    places = points(ROWS, "size on disk", "KL divergence")
-    assert places["a-int4"] == (pytest.approx(100 * 90 / 540), 0.2)
-    assert "c-int4" not in places and places["torch-fp32"] == (100, 0)
-    places = points(ROWS, "time a token, batch 1", "perplexity")
-    assert places["a-int4"] == (pytest.approx(40), pytest.approx(50 / 42 - 1))
-    assert places["b-int4"][0] == pytest.approx(200)
+def test_quality_is_that_of_the_package(bench, tiny_llama):
+    import copy
+
+    import torch
+
+    from qlearn.evaluate import compare
+
+    measured = bench("_toolbox_quality")
+    other = copy.deepcopy(tiny_llama)
+    for parameter in other.parameters():
+        parameter.data = parameter.data.half().float() * 1.1
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(tiny_llama.config.vocab_size, (3, 20), generator=generator)
+    found = compare(other, tiny_llama, tokens)
+    with torch.inference_mode():
+        mine, theirs = (each(tokens).logits.numpy() for each in (other, tiny_llama))
+    reference = measured.log_probabilities(theirs[:, :-1])
+    again = measured.quality(mine, reference, tokens.numpy())
+    assert found.kl_divergence > 1e-4
+    assert np.isclose(again["perplexity"], found.perplexity, rtol=1e-5)
+    assert np.isclose(again["kl"], found.kl_divergence, rtol=1e-4)
+    assert again["top1"] == found.top1_agreement
 
 
-def test_the_front_is_what_nothing_beats():
-    places = points(ROWS, "size on disk", "KL divergence")
-    assert front(places) == ["a-int4", "b-int8", "torch-fp32"]
-    said = tools_sentence(ROWS, "size on disk", "KL divergence", "b-int4")
-    assert said.endswith("KL 0.4; beaten by Tool A, INT4.")
-    assert "on the front" in tools_sentence(ROWS, "size on disk", "KL divergence", "a-int4")
-    assert "not measured" in tools_sentence(ROWS, "size on disk", "KL divergence", "c-int4")
+def test_lines_of_use_are_those_marked(bench):
+    facts = bench("_toolbox_facts")
+    source = """
+    def make():
+        # lines of a b-c
+        import this
+
+        this.run(
+            1,
+        )
+        # end
+        other()
+        # lines of b-c
+        more()
+        # end
+    """
+    shared = ["import this", "this.run(", "    1,", ")"]
+    assert facts.lines_of_use(source, "a") == shared
+    assert facts.lines_of_use(source, "b-c") == [*shared, "more()"]
+    with pytest.raises(ValueError, match="no lines"):
+        facts.lines_of_use(source, "b")
 
 
-def test_axes_and_traces_are_the_same_everywhere():
-    figures = [
-        tools_figure(rows, cost, loss, tool)
-        for rows in (ROWS, [*ROWS, row("d", "D", 4, 1, 1, 1e9, 50, 1, 1)])
-        for cost in COSTS
-        for loss in LOSSES
-        for tool in ("a-int4", "c-int4")
-    ]
-    axes = [(figure.layout.xaxis, figure.layout.yaxis) for figure in figures]
-    assert all(each == axes[0] for each in axes)
-    assert len({tuple(trace.name for trace in figure.data) for figure in figures}) == 1
-    for figure in figures:
-        for trace in figure.data:
-            assert all(x is None or 10**0.88 <= x <= 10**3.32 for x in trace.x)
-            assert all(y is None or 10**-5.3 <= y <= 10**1.2 for y in trace.y)
+def test_rows_measured_anew_take_the_place_of_theirs(bench, monkeypatch):
+    toolbox = bench("toolbox")
+    old = [{"name": name, "kl": 1} for name in "ab"]
+    monkeypatch.setattr(toolbox, "load", lambda _: {"rows": old})
+    rows = toolbox.merged(["a", "b", "c"], [{"name": "b", "kl": 2}])
+    assert rows == [{"name": "a", "kl": 1}, {"name": "b", "kl": 2}]
+
+
+def test_a_name_that_is_no_row_is_refused(bench):
+    toolbox = bench("toolbox")
+    with pytest.raises(SystemExit, match="'nothing' is no row"):
+        toolbox.chosen(toolbox.contenders([]), ["nothing"])

@@ -87,12 +87,19 @@ def bench(environment: Environment, more: list[str]) -> int:
     return 0
 
 
+def bench_tools(environment: Environment, more: list[str]) -> int:
+    """Measure the tools beside each other, all rows or those named; `bench` does it too."""
+    script = environment.root / "tests" / "benchmarks" / "toolbox.py"
+    return run(environment, [str(script), *more])
+
+
 TASKS: dict[str, Callable[[Environment, list[str]], int]] = {
     "book": book,
     "test": run_tests,
     "lab": lab,
     "notebooks": notebooks,
     "bench": bench,
+    "bench-tools": bench_tools,
 }
 
 

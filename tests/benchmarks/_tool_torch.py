@@ -27,32 +27,22 @@ ROWS: dict[str, dict[str, Any]] = {
 
 def make(row: str, model: Path, calibration: Any, folder: Path) -> None:
     """Save the model in its type."""
-    if row == "torch-fp32":
-        fp32(model).save_pretrained(folder)
-    else:
-        bf16(model, folder)
+    (fp32 if row == "torch-fp32" else bf16)(model, folder)
 
 
-def load(row: str, folder: Path, model: Path) -> Any:
-    """The model saved."""
-    from _toolbox_transformers import TransformersModel
-
-    return TransformersModel(fp32(folder) if row == "torch-fp32" else bf16_loaded(folder))
-
-
-def fp32(model: Path) -> Any:
-    """The model in FP32."""
-    # lines: torch-fp32
+def fp32(model: Path, folder: Path) -> None:
+    """The model in FP32, saved."""
+    # lines of torch-fp32
     from transformers import AutoModelForCausalLM
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    whole = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    whole.save_pretrained(folder)
     # end
-    return loaded
 
 
 def bf16(model: Path, folder: Path) -> None:
     """The model in BF16, saved."""
-    # lines: torch-bf16
+    # lines of torch-bf16
     from transformers import AutoModelForCausalLM
 
     half = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16")
@@ -60,11 +50,12 @@ def bf16(model: Path, folder: Path) -> None:
     # end
 
 
-def bf16_loaded(folder: Path) -> Any:
-    """The model in BF16, loaded."""
+def load(row: str, folder: Path, model: Path) -> Any:
+    """The model saved."""
+    from _toolbox_transformers import TransformersModel
     from transformers import AutoModelForCausalLM
 
-    # lines: torch-bf16
+    # lines of torch-fp32 torch-bf16
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     # end
-    return loaded
+    return TransformersModel(loaded)

@@ -25,19 +25,21 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 
 def lines_of_use(source: str, row: str) -> list[str]:
-    """The lines between ``# lines: ROW ...`` and ``# end``, of all such places that name the row.
+    """The lines between ``# lines of ROW ...`` and ``# end``, of all such places that name the row.
 
     Raises:
         ValueError: where there are none.
     """
     found: list[str] = []
-    marked = re.finditer(r"^ *# lines: ([\w -]+)\n(.*?)^ *# end$", source, re.M | re.S)
+    marked = re.finditer(
+        r"^ *# lines(?: of|:) ([\w -]+)\n(.*?)^ *# end$", source, re.DOTALL | re.MULTILINE
+    )
     for place in marked:
         if row in place[1].split():
             lines = textwrap.dedent(place[2]).splitlines()
             found += [line for line in lines if line.strip() and not line.startswith("# ")]
     if not found:
-        raise ValueError(f"row={row!r} has no lines of use; mark them by '# lines: {row}'")
+        raise ValueError(f"row={row!r} has no lines of use; mark them by '# lines of {row}'")
     return found
 
 

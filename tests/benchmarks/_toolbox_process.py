@@ -1,4 +1,4 @@
-"""A worker of the tools table as its parent sees it: questions, answers, and faults of all kinds."""
+"""A worker of the tools table as its parent sees it: questions, answers, faults of all kinds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,13 @@ class Worker:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                try:
+                with suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
     def _ask(self, do: str, timeout: float, more: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin and self.process.stdout

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from _toolbox_quality import log_probabilities, quality
+from numpy.typing import NDArray
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 PROMPT, WRITTEN, WARM_UP, CHECKED = 32, 64, 8, 16
@@ -102,15 +103,15 @@ class Row:
         written, seconds = self._write(batch, WRITTEN)
         return {"tokens": written.size, "seconds": seconds}
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[NDArray[Any]]:
         """The logits of each row of the text."""
         for row in self.tokens:
             yield self.loaded.logits(row)
 
-    def _write(self, batch: int, tokens: int) -> tuple[np.ndarray, float]:
+    def _write(self, batch: int, tokens: int) -> tuple[NDArray[Any], float]:
         """Tokens ``[batch, written]``, and seconds behind the prompt."""
         step = self.loaded.decoder(np.ascontiguousarray(self.tokens[:batch, :PROMPT]))
-        written: list[np.ndarray] = []
+        written: list[NDArray[Any]] = []
         start = time.perf_counter()
         while len(written) < tokens and time.perf_counter() - start < DECODE_SECONDS:
             written.append(step())

@@ -42,6 +42,7 @@ ROWS_OF_TEXT, CALIBRATION_ROWS = 8, 32
 ROUNDS = {1: 5, 8: 3}  # measured rounds at each batch, behind one that warms up
 MINUTES = {"make": 15, "load": 5, "reference": 5, "quality": 10, "decode": 2}  # at most
 PAUSE = 0.3  # seconds between turns: a tool's threads may spin on for a while
+PACKAGE = ("version", "packages", "newest", "released", "checked", "measured")
 MEASURED = (
     *("seconds_to_make", "make_peak_bytes", "disk_bytes", "seconds_to_load", "resident_bytes"),
     *("peak_bytes", "perplexity", "kl", "top1"),
@@ -85,7 +86,7 @@ def contenders(scripts: Iterable[Path]) -> list[Contender]:
         for name, about in tool.ROWS.items():
             about = {"environment": (tool.ENVIRONMENT, *tool.REQUIREMENTS), **about}
             row = described(name, about, script.read_text())
-            row |= dict.fromkeys((*MEASURED, "error", "tried"))
+            row |= dict.fromkeys((*PACKAGE, *MEASURED, "error", "tried"))
             found.append(Contender(script, about, row))
     return found
 
@@ -99,7 +100,8 @@ def prepare(entrant: Contender) -> None:
         entrant.row |= {"version": used[entrant.row["tool"]], "packages": used}
     except (OSError, subprocess.CalledProcessError) as error:
         entrant.fails(ToolError(f"install: {type(error).__name__}"))
-    entrant.row |= newest(entrant.row["tool"])
+    if entrant.about.get("published", True):
+        entrant.row |= newest(entrant.row["tool"])
     entrant.row["measured"] = datetime.now(UTC).date().isoformat()
 
 
