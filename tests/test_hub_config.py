@@ -199,7 +199,7 @@ def test_a_sentence_says_all_of_it():
     settings, _ = PUBLISHED["llama-gptq"]
     assert read_config(settings).sentence == (
         "gptq: INT4, groups of 128, symmetric, act-order, 4.16 bits a weight, output head in "
-        "floats, transformers loads it with gptqmodel and optimum."
+        "floats, transformers asks for gptqmodel and optimum."
     )
     settings, _ = PUBLISHED["gpt-oss"]
     assert "also in floats: model.layers.*.self_attn, " in read_config(settings).sentence

@@ -26,7 +26,7 @@ def read_config(config: Mapping[str, Any]) -> Inside:
 
     >>> read_config({"quant_method": "gptq", "bits": 4, "group_size": 128}).sentence
     'gptq: INT4, groups of 128, symmetric, 4.16 bits a weight, output head in floats, \
-transformers loads it with gptqmodel and optimum.'
+transformers asks for gptqmodel and optimum.'
     """
     if not isinstance(config, Mapping):
         raise ValueError(

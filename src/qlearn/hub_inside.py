@@ -98,7 +98,9 @@ class Inside:
         others = [name for name in self.kept if "lm_head" not in name]
         parts.append(f"also in floats: {', '.join(others)}" if others else "")
         needs = " and ".join(self.packages)
-        parts.append(f"transformers loads it with {needs}" if needs else "transformers loads it")
+        parts.append(
+            f"transformers asks for {needs}" if needs else "transformers loads it by itself"
+        )
         parts.append(self.note)
         return ", ".join(part for part in parts if part) + "."
 

@@ -146,7 +146,7 @@ READERS: dict[str, Callable[[Config], Inside]] = {
     "mxfp8": fp8,
     "mxfp4": _fixed(
         "mxfp4", kind="FP", bits=4, granularity="group", group_size=32, bits_per_weight=4.25,
-        note="in full floats where there is no GPU",
+        note="dequantized where its kernels can't run",
     ),
     "nvfp4": _fixed(
         "nvfp4", kind="FP", bits=4, granularity="group", group_size=16, bits_per_weight=4.5

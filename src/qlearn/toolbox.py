@@ -43,16 +43,16 @@ class Measure:
 
 
 SIZE_AND_LOSS = (
-    Measure("disk_bytes", "disk, MB", 1e6),
-    Measure("resident_bytes", "memory, MB", 1e6),
-    Measure("perplexity", "per\N{SOFT HYPHEN}plexity", digits=".1f"),
-    Measure("kl", "KL, nats", digits=".3f"),
+    Measure("disk_bytes", "disk MB", 1e6),
+    Measure("resident_bytes", "RAM MB", 1e6),
+    Measure("perplexity", "PPL", digits=".1f"),
+    Measure("kl", "KL", digits=".3f"),
 )
 SPEED = (
-    Measure("tokens_per_second_1", "tokens/s, batch 1", more_is_better=True),
-    Measure("times_float32_1", "times FP32", digits=".2f", more_is_better=True),
-    Measure("tokens_per_second_8", "tokens/s, batch 8", more_is_better=True),
-    Measure("times_float32_8", "times FP32", digits=".2f", more_is_better=True),
+    Measure("tokens_per_second_1", "tok/s at 1", more_is_better=True),
+    Measure("times_float32_1", "× FP32", digits=".2f", more_is_better=True),
+    Measure("tokens_per_second_8", "tok/s at 8", more_is_better=True),
+    Measure("times_float32_8", "× FP32", digits=".2f", more_is_better=True),
 )
 
 

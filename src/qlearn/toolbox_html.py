@@ -8,9 +8,12 @@ from html import escape
 
 from qlearn.toolbox import Measure, Row
 
-NAME_WIDTH = 36  # percent of the table; the figures share the rest
-_WORDS = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"
-_FIGURE = "text-align:right;vertical-align:top;padding-left:2px;padding-right:2px"
+NAME_WIDTH = 38  # percent of the table; the figures share the rest
+_SIDES = "vertical-align:top;padding-left:2px;padding-right:2px"
+_WORDS = f"text-align:left;white-space:normal;overflow-wrap:anywhere;{_SIDES}"
+_FIGURE = f"text-align:right;white-space:nowrap;{_SIDES}"
+_HEAD = _FIGURE.replace("nowrap", "normal")
+_TABLE = "display:table;width:100%;table-layout:fixed;font-size:.8rem"
 _CODE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0;padding:.25rem 0"
 
 
@@ -29,15 +32,14 @@ class ToolsTable:
     def _repr_html_(self) -> str:
         width = (100 - NAME_WIDTH) / len(self.columns)
         head = "".join(
-            f'<th scope="col" style="{_FIGURE};white-space:normal">{escape(each.title)}</th>'
-            for each in self.columns
+            f'<th scope="col" style="{_HEAD}">{escape(each.title)}</th>' for each in self.columns
         )
         body = "".join(self._row(row) for row in self.rows)
         sizes = f'<col style="width:{NAME_WIDTH}%">' + f'<col style="width:{width:g}%">' * len(
             self.columns
         )
         return (
-            '<table class="tools" style="display:table;width:100%;table-layout:fixed">'
+            f'<table class="tools" style="{_TABLE}">'
             f"<colgroup>{sizes}</colgroup>"
             f'<thead><tr><th scope="col" style="{_WORDS}">tool</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table>"
@@ -54,7 +56,7 @@ class ToolsTable:
 
     def __repr__(self) -> str:
         width = max(len(row["title"]) for row in self.rows)
-        titles = [each.title.replace("\N{SOFT HYPHEN}", "") for each in self.columns]
+        titles = [each.title for each in self.columns]
         lines = ["  ".join(["tool".ljust(width), *titles])]
         for row in self.rows:
             cells = (
