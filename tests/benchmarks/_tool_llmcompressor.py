@@ -15,6 +15,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "packages": ("llmcompressor", "compressed-tensors", "transformers", "torch"),
         "bits": 4,
         "group": 64,
+        "state": "vLLM's own; AutoAWQ, which is deprecated, names it as its heir "
+        "(https://github.com/casper-hansen/AutoAWQ).",
     },
 }
 

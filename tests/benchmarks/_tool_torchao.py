@@ -20,7 +20,13 @@ _COMMON = {
 }
 ROWS: dict[str, dict[str, Any]] = {
     "torchao-int8": {"title": "torchao, INT8 weights", "bits": 8, **_COMMON},
-    "torchao-int4": {"title": "torchao, INT4 weights", "bits": 4, "group": 64, **_COMMON},
+    "torchao-int4": {
+        "title": "torchao, INT4 weights",
+        "bits": 4,
+        "group": 64,
+        **_COMMON,
+        "state": "Its INT4 layout for CPUs is imported from torchao.prototype in this version.",
+    },
 }
 
 

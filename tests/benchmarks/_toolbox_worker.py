@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 PROMPT, WRITTEN, WARM_UP, CHECKED = 32, 64, 8, 16
-DECODE_SECONDS = 20.0  # one turn of a slow tool ends here, with the tokens it has
+DECODE_SECONDS = 10.0  # one turn of a slow tool ends here, with the tokens it has
 AGREE = 0.9  # of a decoder's tokens are those of its logits; a near tie may fall either way
 Answer = dict[str, Any]
 
