@@ -59,8 +59,10 @@ def load(row: str, folder: Path, model: Path) -> Any:
     # lines of qlearn-int8 qlearn-int4
     from qlearn import load_quantized
     from qlearn.kernel_linear import use_kernels
+    from qlearn.kernel_llama import fuse_layers
 
     loaded = load_quantized(folder)
-    use_kernels(loaded)
+    fuse_layers(loaded)
+    use_kernels(loaded, round_head=True)
     # end
     return TransformersModel(loaded)
