@@ -27,7 +27,7 @@ class FusedAttention(nn.Module):
 
     def __init__(self, attention: LlamaAttention) -> None:
         super().__init__()
-        config = attention.config
+        config: Any = attention.config  # transformers types its fields as optional
         self.layer_idx, self.scaling = attention.layer_idx, attention.scaling
         self.head_dim = attention.head_dim
         self.heads = (config.num_attention_heads, config.num_key_value_heads)
@@ -43,7 +43,7 @@ class FusedAttention(nn.Module):
         **_: Any,
     ) -> tuple[Tensor, None]:
         """``hidden_states`` ``[batch, tokens, hidden]`` to the same shape; no attention weights."""
-        batch, tokens, _ = hidden_states.shape
+        batch, tokens = hidden_states.shape[:2]
         queries, keys = self.heads
         states = self.qkv_proj(hidden_states)
         states = states.view(batch, tokens, queries + 2 * keys, self.head_dim).transpose(1, 2)
@@ -85,7 +85,7 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return states * cos + states.roll(half, -1) * sin
 
 
-def merge(*layers: nn.Module) -> nn.Module:
+def merge(*layers: Any) -> nn.Module:
     """One layer whose outputs are those of all ``layers``, in their order.
 
     Raises:
@@ -153,7 +153,7 @@ def fuse_layers(model: nn.Module) -> dict[str, str]:
     return kept
 
 
-def _apart(layers: tuple[nn.Module, ...]) -> str:
+def _apart(layers: tuple[Any, ...]) -> str:
     """Why these layers can't be one; an empty string where they can."""
     first = layers[0]
     if type(first) not in (nn.Linear, QuantizedLinear):

@@ -40,8 +40,8 @@ MODEL, COMMAND = "smollm2-135m", "python tests/benchmarks/roofline.py"
 BATCHES, CACHED, THREADS = (1, 2, 4, 8, 16, 32, 64), 128, 2
 SCHEMES = {"INT8": EIGHT, "INT4": FOUR}
 FLOATS = {"FP32": torch.float32, "BF16": BF16}
-WAYS = {precision: ("layers", "fused") for precision in FLOATS}
-WAYS |= {precision: ("layers", "head", "fused") for precision in SCHEMES}
+WAYS = dict.fromkeys(FLOATS, ("layers", "fused"))
+WAYS |= dict.fromkeys(SCHEMES, ("layers", "head", "fused"))
 SQUARE, PEAK_ROUNDS = 2048, 7  # of the product whose rate is the roof
 SEQUENCES, LENGTH = 8, 512  # of the text for the quality
 
