@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 MOST_TEXT = 100_000  # characters of a cell's output that are kept
 MOST_OUTPUTS = 50
@@ -38,7 +38,7 @@ class Cells:
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
         config.InteractiveShell.autoindent = False
-        self.shell: Any = InteractiveShell.instance(config=config)
+        self.shell = cast(Any, InteractiveShell.instance(config=config))
         self.outputs: list[dict[str, Any]] = []
         self.shell.display_pub.publish = self._display
         self.shell.displayhook.write_output_prompt = lambda: None
