@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qlearn.checks_compare import Difference, Tolerance, compare, describe
@@ -40,15 +40,16 @@ def check_function(exercise: Exercise, answer: Any) -> Verdict:
     if all(_left_blank(trial.ours) for trial in trials):
         blank = f"`{_name(answer)}` returns nothing yet. {exercise.task}"
         return Verdict(exercise.id, "blank", blank)
+    outcomes = tuple(not (trial.difference or trial.ours.changed) for trial in trials)
     for trial in trials:
         if trial.ours.changed:
             diagnosis = f"The function changes its argument `{trial.ours.changed}` in place."
             note = f"The caller still needs it: return a new one. {trial.call}"
-            return Verdict(exercise.id, "wrong", diagnosis, note)
-    if not any(trial.difference for trial in trials):
+            return Verdict(exercise.id, "wrong", diagnosis, note, outcomes=outcomes)
+    if all(outcomes):
         passed = f"{len(trials)} of {len(trials)} cases pass."
-        return Verdict(exercise.id, "right", passed)
-    return _explain(exercise, cases, trials)
+        return Verdict(exercise.id, "right", passed, outcomes=outcomes)
+    return replace(_explain(exercise, cases, trials), outcomes=outcomes)
 
 
 def safe_compare(yours: Any, expected: Any, tolerance: Tolerance) -> Difference | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -27,6 +29,11 @@ def check_value(exercise: Exercise, answer: Any) -> Verdict:
     if blanks := _blanks(answer):
         return Verdict(exercise.id, "blank", f"Still blank: {blanks}. {exercise.task}")
     worst = safe_compare(answer, exercise.expected, exercise.tolerance)
+    verdict = _judge(exercise, answer, worst)
+    return replace(verdict, outcomes=_outcomes(exercise, answer, worst))
+
+
+def _judge(exercise: Exercise, answer: Any, worst: Difference | None) -> Verdict:
     if worst is None:
         parts = (_with_unit(short(exercise.expected), exercise.unit), accepted(exercise))
         return Verdict(exercise.id, "right", f"Expected: {', '.join(filter(None, parts))}.")
@@ -53,6 +60,20 @@ def accepted(exercise: Exercise) -> str:
     if not bounds:
         return "accepted when exact"
     return f"accepted within {' plus '.join(bounds)}"
+
+
+def _outcomes(exercise: Exercise, answer: Any, worst: Difference | None) -> tuple[bool, ...]:
+    """Which elements of a list, tuple or mapping are right; of anything else the whole."""
+    expected = exercise.expected
+    if isinstance(expected, Mapping) and isinstance(answer, Mapping) and expected:
+        pairs = [(answer.get(key), item) for key, item in expected.items()]
+    elif isinstance(expected, list | tuple) and isinstance(answer, list | tuple) and expected:
+        if len(answer) != len(expected):
+            return (False,) * len(expected)
+        pairs = list(zip(answer, expected, strict=True))
+    else:
+        return (worst is None,)
+    return tuple(safe_compare(a, b, exercise.tolerance) is None for a, b in pairs)
 
 
 def _find_mistake(exercise: Exercise, answer: Any) -> str:

@@ -42,6 +42,8 @@ class Verdict:
 
     ``diagnosis`` is the one sentence that says what is wrong (or what was asked, or what is right);
     ``detail`` says where: the case, its arguments, the tolerance; ``message`` is all of it as text.
+    ``outcomes`` says of each case (of a list: each element) whether it is right; it is empty where
+    nothing could be tried.
     """
 
     exercise: str
@@ -50,6 +52,7 @@ class Verdict:
     detail: str = ""
     caption: str = ""
     table: tuple[Row, ...] = ()
+    outcomes: tuple[bool, ...] = ()
 
     @property
     def passed(self) -> bool:

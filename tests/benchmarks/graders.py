@@ -1,0 +1,205 @@
+"""Mutation testing of the graders: ``results/graders.json``.
+
+Each reference solution of the assignments' source notebooks is changed in one place at a time: an
+operator swapped, a comparison turned, a constant moved by one, a keyword's value changed, a
+statement dropped. The grader must refuse every mutant. Those that it accepts are listed with their
+change: they are equivalent, or a case is missing.
+
+    python tests/benchmarks/graders.py [assignment ...]
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qlearn.assignments import assignments, find
+from qlearn.results import load, save
+
+COMMAND = "python tests/benchmarks/graders.py"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "notebooks" / "assignments" / "source"
+SEED = 20_261
+SECONDS = 30  # a mutant may loop for ever
+SWAPS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.MatMult: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.USub: ast.UAdd,
+}
+# Why what is accepted is right, or near enough.
+EQUIVALENT = {
+    "a1.model": "A grid fitted to its row never lets the clamp act on these weights.",
+    "a2.reach": "Shares are accepted within 2%, so 95 and 97 columns for 96 pass.",
+    "a2.groups": "On a grid fitted to the group the clamp's lower end never acts.",
+    "a3.witness": "Any input that shows the bug is right: other draws, sizes and grids are too.",
+    "a3.gptq": "The second column that is written is written again when its turn comes.",
+    "a3.model": "zip(strict=True) only guards against lists of different lengths.",
+    "a3.groups": "The second column that is written is written again when its turn comes.",
+}
+DROPPED = (ast.Assign, ast.AugAssign, ast.Expr, ast.If, ast.For)
+
+
+class TooLong(BaseException):
+    """The mutant ran out of time. Not an Exception, so that no mutant catches it."""
+
+
+def places(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """What can be changed: a kind of change, and the node's place in the order of a walk."""
+    for k, node in enumerate(ast.walk(tree)):
+        if isinstance(node, ast.BinOp | ast.AugAssign | ast.UnaryOp | ast.BoolOp):
+            if type(node.op) in SWAPS:
+                yield "operator", k
+        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+            yield "operator", k
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+            yield "constant", k
+        elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            yield from (("constant + 1", k), ("constant - 1", k))
+        if isinstance(node, ast.FunctionDef | ast.For | ast.If | ast.Module):
+            for place, statement in enumerate(node.body):
+                if isinstance(statement, DROPPED) and not _given(statement):
+                    yield f"drop {place}", k
+
+
+def mutant(tree: ast.AST, change: str, place: int) -> tuple[ast.AST, str]:
+    """The tree with one change, and a line that says which."""
+    changed = copy.deepcopy(tree)
+    node: Any = next(node for k, node in enumerate(ast.walk(changed)) if k == place)
+    before = ast.unparse(node)
+    if change.startswith("drop"):
+        gone = node.body[int(change.split()[1])]
+        node.body[int(change.split()[1])] = ast.Pass()
+        return ast.fix_missing_locations(changed), f"without: {_line(gone)}"
+    if change == "operator" and isinstance(node, ast.Compare):
+        node.ops[0] = SWAPS[type(node.ops[0])]()
+    elif change == "operator":
+        node.op = SWAPS[type(node.op)]()
+    elif change == "constant":
+        node.value = not node.value
+    else:
+        node.value += 1 if change == "constant + 1" else -1
+    return ast.fix_missing_locations(changed), f"{_short(before)} -> {_short(ast.unparse(node))}"
+
+
+def solutions(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The names that a source notebook leaves, and the source of each solution cell."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    sources = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        text = "".join(cell["source"])
+        tags = cell["metadata"].get("nbgrader", {})
+        if tags.get("grade"):
+            continue
+        if tags.get("solution"):
+            sources[tags["grade_id"].replace("_", ".", 1)] = textwrap.dedent(text)
+        exec(text, names)
+    return names, sources
+
+
+def survives(question: Any, code: ast.AST, names: dict[str, Any]) -> bool:
+    """Whether the grader accepts a mutant."""
+    own = dict(names)
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(SECONDS)
+    try:
+        exec(compile(code, "mutant", "exec"), own)
+        return bool(question.mark(own[question.answer], SEED).verdict.passed)
+    except (Exception, TooLong):
+        return False
+    finally:
+        signal.alarm(0)
+
+
+def measure(assignment: str, only: str = "") -> list[dict[str, Any]]:
+    """A row for each question of an assignment, or for one of them."""
+    (path,) = SOURCE.glob(f"{assignment}_*/{assignment}_*.ipynb")
+    names, sources = solutions(path)
+    rows = []
+    for question_id, source in sources.items():
+        if only not in ("", question_id):
+            continue
+        question, start = find(question_id), time.perf_counter()
+        tree = ast.parse(source)
+        made = [mutant(tree, change, place) for change, place in places(tree)]
+        made = [(code, what) for code, what in made if ast.dump(code) != ast.dump(tree)]
+        alive = [what for code, what in made if survives(question, code, names)]
+        rows.append(
+            {
+                "question": question_id,
+                "mutants": len(made),
+                "caught": len(made) - len(alive),
+                "accepted": alive,
+                **({"why": EQUIVALENT[question_id]} if alive and question_id in EQUIVALENT else {}),
+            }
+        )
+        seconds = time.perf_counter() - start
+        print(f"{question_id}: {len(made) - len(alive)} of {len(made)}, {seconds:.0f} s", alive)
+    return rows
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    wanted = sys.argv[1:] or [a for a in assignments() if [*SOURCE.glob(f"{a}_*/{a}_*.ipynb")]]
+    try:
+        known = {row["question"]: row for row in load("graders")["rows"]}
+    except OSError:
+        known = {}
+    known |= {row["question"]: row for assignment in wanted for row in measure(assignment)}
+    rows = [known[question] for question in sorted(known)]
+    share = sum(row["caught"] for row in rows) / sum(row["mutants"] for row in rows)
+    save("graders", rows, COMMAND, seed=SEED, share_caught=round(share, 4))
+    print(f"{share:.1%} caught")
+
+
+def _stop(*_: Any) -> None:
+    raise TooLong
+
+
+def _given(statement: ast.stmt) -> bool:
+    """Whether a statement is no part of the solution: a docstring, or a prediction's template."""
+    blanks = (getattr(node, "value", None) is ... for node in ast.walk(statement))
+    return any(blanks) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+
+
+def _line(statement: ast.stmt) -> str:
+    return _short(ast.unparse(statement).partition("\n")[0])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 70 else f"{text[:67]}..."
+
+
+if __name__ == "__main__":
+    main()
