@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qlearn.claims_links import HERE, LINKS, PENDING, Link, site_anchor
+from qlearn.claims_links import LINKS, Link, site_anchor
 from qlearn.claims_stated import CLAIMS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -26,12 +26,6 @@ def test_every_claim_has_one_place():
 def test_the_heading_is_in_its_chapter(number):
     link = LINKS[number]
     assert headings(link.notebook).count(link.heading) == 1
-
-
-def test_what_is_pending_is_shown_here_until_its_chapter_exists():
-    for number, notebook in PENDING.items():
-        assert LINKS[number].notebook == HERE
-        assert not (NOTEBOOKS / f"{notebook}.ipynb").exists(), "its chapter is there: link to it"
 
 
 def test_addresses_for_jupyter_and_for_the_site():

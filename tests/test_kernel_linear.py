@@ -10,10 +10,11 @@ from tiny_models import llama
 from torch import nn
 
 from qlearn import QuantizedLinear, QuantScheme, quantize_model
-from qlearn.kernel_linear import GROUPS, KernelLinear, obstacle, use_kernels
+from qlearn.convert import copy_for_quantization
+from qlearn.kernel_linear import GROUPS, HEAD, KernelEmbedding, KernelLinear, obstacle, use_kernels
 
 INT8 = QuantScheme(8, True)
-BFLOAT16 = 2**-8  # relative spacing
+BFLOAT16 = 2**-8  # largest relative error of rounding
 
 
 def rounded(inputs, outputs, scheme, bias=False, seed=0):
@@ -132,3 +133,84 @@ def test_layers_that_stay_are_named():
 def test_a_model_without_quantized_layers_is_refused():
     with pytest.raises(ValueError, match="call quantize_model first"):
         use_kernels(llama())
+
+
+def quantized(scheme=QuantScheme(4, False, 32), **options):  # noqa: B008
+    model = llama(**options)
+    quantize_model(model, "rtn", scheme, progress=False)
+    return model
+
+
+def test_rotary_frequencies_keep_their_bits():
+    """In bfloat16 a position of some hundreds would be turned by a wrong angle."""
+    model = quantized()
+    before = model.model.rotary_emb.inv_freq.clone()
+    use_kernels(model)
+    assert torch.equal(model.model.rotary_emb.inv_freq, before)
+    assert before.to(torch.bfloat16).float().ne(before).any()
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_shallow_copy_leaves_its_original_alone():
+    original = llama(tie_word_embeddings=True)
+    before = copy.deepcopy(original.state_dict())
+    other = copy_for_quantization(original)
+    quantize_model(other, "rtn", INT8, progress=False)
+    use_kernels(other, round_head=True)
+    after = original.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_rounded_head(tied):
+    plain = quantized(tie_word_embeddings=tied)
+    fast = copy.deepcopy(plain)
+    assert use_kernels(fast, round_head=True) == {}
+    head, embedding = fast.lm_head, fast.get_input_embeddings()
+    assert isinstance(head, KernelLinear)
+    assert head.scheme == HEAD
+    # The oracle: the float model with the dequantized head, and table where it is tied.
+    rounded_head = head.packed.float() * head.grid.float()[:, None]
+    step = plain.lm_head.weight.abs().amax(1, keepdim=True) / 127
+    # Half a step, and the scale in float16 and then in bfloat16, times the largest code.
+    slack = 0.5 + 128 * (2**-11 + BFLOAT16)
+    assert ((rounded_head - plain.lm_head.weight).abs() <= slack * step).all()
+    plain.lm_head.weight.data = rounded_head
+    tokens = torch.arange(24).reshape(2, 12)
+    if tied:
+        assert isinstance(embedding, KernelEmbedding)
+        assert (embedding.num_embeddings, embedding.embedding_dim) == (128, 64)
+        assert embedding.head is head
+        # A dequantized number has more bits than bfloat16, which the look-up gives.
+        rows = rounded_head[tokens]
+        assert ((embedding(tokens).float() - rows).abs() <= BFLOAT16 * rows.abs()).all()
+        assert plain.get_input_embeddings().weight is plain.lm_head.weight
+    else:
+        assert isinstance(embedding, nn.Embedding)
+    with torch.inference_mode():
+        ours, theirs = fast(tokens).logits.float(), plain(tokens).logits
+    assert (ours - theirs).abs().max() < 0.1 * theirs.std()
+
+
+def test_bytes_of_a_tied_head_are_held_once():
+    model = quantized(tie_word_embeddings=True)
+    use_kernels(model, round_head=True)
+    held = {id(t): t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()]}
+    head = 128 * 64 + 128 * 2
+    norms = 5 * 64 * 2
+    layers = sum(m.nbytes for m in model.model.modules() if isinstance(m, KernelLinear))
+    rotary = sum(b.nbytes for b in model.model.rotary_emb.buffers())
+    assert layers == held_layers(model) + head  # the embedding's head is among the modules
+    assert sum(held.values()) == layers + norms + rotary
+
+
+def held_layers(model):
+    return sum(m.nbytes for m in model.model.layers.modules() if isinstance(m, KernelLinear))
+
+
+def test_a_head_that_is_no_linear_layer_is_refused():
+    body = quantized().model
+    with pytest.raises(ValueError, match=r"round_head=True: the head of model=LlamaModel"):
+        use_kernels(body, round_head=True)
+    assert not any(isinstance(m, KernelLinear) for m in body.modules())

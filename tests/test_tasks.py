@@ -269,6 +269,12 @@ def test_benchmarks_run_in_order_and_stop_at_a_failure(monkeypatch, tmp_path):
     assert ran == ["b"]
 
 
+def test_the_tools_table_is_measured_alone(commands, tmp_path):
+    tasks.main(["bench-tools", "qlearn-int4"])
+    script = tmp_path / "tests" / "benchmarks" / "toolbox.py"
+    assert commands == [[str(script), "qlearn-int4"]]
+
+
 def test_a_failed_set_up_is_one_line_on_stderr(monkeypatch, capsys):
     def fail(*_, **__):
         raise TaskError("no network: connect")

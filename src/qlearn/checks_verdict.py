@@ -188,7 +188,8 @@ def _draw(caption: str, table: tuple[Row, ...]) -> str:
 
 def _html_table(caption: str, table: tuple[Row, ...]) -> str:
     """The table in HTML; a word marks each line that differs, for screen readers too."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("place", "yours", "expected", ""))
+    names = ("place", "yours", "expected", "compared")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{_text(row.place)}</th><td>{_text(row.yours)}</td>'
         f"<td>{_text(row.expected)}</td><td>{'differs' if row.differs else 'same'}</td></tr>"

@@ -16,6 +16,7 @@ return text alone), :mod:`qlearn.monitor_inputs` (drift of what users send),
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -117,6 +118,16 @@ class Monitor:
             chart.restart()
         self.prompts = 0
         self.alarms.clear()
+
+    def fresh(self) -> Monitor:
+        """The same charts at 0, which move on their own: to try a version before it is served."""
+        other = Monitor(
+            {name: copy(chart) for name, chart in self.charts.items()},
+            self.baselines,
+            self.answered,
+        )
+        other.restart()
+        return other
 
     def _has_alarmed(self, name: str) -> bool:
         return any(alarm.chart == name for alarm in self.alarms)

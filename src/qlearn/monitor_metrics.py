@@ -9,8 +9,11 @@ custom, and units are seconds, bytes and nats.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import (
@@ -19,6 +22,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
+    start_http_server,
 )
 from torch import Tensor
 
@@ -35,9 +39,15 @@ class Metrics:
 
     Args:
         registry: to put them into; by default a new one, so that two servers can share a process.
+        memory: bytes that the server takes now; by default this process's. For a server beside this
+            one pass its own: ``Server.memory``.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        memory: Callable[[], float] | None = None,
+    ) -> None:
         self.registry = registry or CollectorRegistry()
         own = self.registry
         self.request_seconds = Histogram(
@@ -61,10 +71,16 @@ class Metrics:
         self.memory = Gauge(
             "qlearn_resident_memory_bytes", "Memory of the server's process now", registry=own
         )
-        self.memory.set_function(resident_bytes)
+        self.memory.set_function(memory or resident_bytes)
         self.canary_prompts = Counter(
             "qlearn_canary_prompts", "Canary prompts that were checked", registry=own
         )
+        self.canary_checked = Gauge(
+            "qlearn_canary_checked_timestamp_seconds",
+            "When a canary prompt was last checked, or the watch began",
+            registry=own,
+        )
+        self.canary_checked.set(time.time())
         self.canary = {
             "kl": Gauge(
                 "qlearn_canary_kl_nats", "KL(original || served) a token, last check", registry=own
@@ -111,6 +127,7 @@ class Metrics:
     def check(self, result: CanaryResult | TextResult) -> None:
         """Show a canary's last check, as means over its prompts."""
         self.canary_prompts.inc(len(result))
+        self.canary_checked.set(time.time())
         for name, gauge in self.canary.items():
             values: Tensor | None = getattr(result, name, None)
             if values is not None:
@@ -133,14 +150,39 @@ class Metrics:
         """The page that Prometheus reads, in its text format."""
         return generate_latest(self.registry)
 
+    @contextmanager
+    def exported(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[str, int]]:
+        """The page over HTTP meanwhile; its host and port, a free one where ``port`` is 0."""
+        server, thread = start_http_server(port, host, self.registry)
+        try:
+            yield host, server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
-def resident_bytes() -> float:
-    """Memory of this process now; where the system does not tell, its peak so far."""
+
+def resident_bytes(pid: int | None = None) -> float:
+    """Memory of a process now, by default of this one.
+
+    Where the system does not tell, 0 for another process and the peak so far for this one.
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return float(pages * os.sysconf("SC_PAGE_SIZE"))
+        statm = Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii")
+        return float(int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     except (OSError, ValueError, IndexError):
-        import resource  # not on Windows
+        return _without_proc(pid)
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return float(peak if sys.platform == "darwin" else peak * 1024)
+
+def _without_proc(pid: int | None) -> float:
+    if pid is not None:  # macOS has no /proc
+        command = ["ps", "-o", "rss=", "-p", str(pid)]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            return 1024.0 * int(told)
+        except (OSError, ValueError, subprocess.CalledProcessError):
+            return 0.0
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

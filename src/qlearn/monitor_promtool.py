@@ -25,7 +25,7 @@ def healthy_series(rules: Sequence[Rule], budget: Budget | None = None) -> dict[
     bucket = "qlearn_request_seconds_bucket"
     return {
         **charts,
-        "qlearn_canary_prompts_total": "0+16x200",
+        "qlearn_canary_checked_timestamp_seconds": "0+30x200",
         'qlearn_input_p_value{feature="length"}': "0.5x200",
         f'{bucket}{{le="{budget.seconds:.6g}"}}': "0+10x200",
         f'{bucket}{{le="+Inf"}}': "0+10x200",

@@ -87,6 +87,12 @@ def bench(environment: Environment, more: list[str]) -> int:
     return 0
 
 
+def bench_tools(environment: Environment, more: list[str]) -> int:
+    """Measure the tools beside each other, all rows or those named; `bench` does it too."""
+    script = environment.root / "tests" / "benchmarks" / "toolbox.py"
+    return run(environment, [str(script), *more])
+
+
 def grade_demo(environment: Environment, more: list[str]) -> int:
     """Grade a synthetic class of 200 through nbgrader, and check every score."""
     programs = [str(environment.python), "-c", "import nbgrader"]
@@ -103,6 +109,7 @@ TASKS: dict[str, Callable[[Environment, list[str]], int]] = {
     "lab": lab,
     "notebooks": notebooks,
     "bench": bench,
+    "bench-tools": bench_tools,
     "grade-demo": grade_demo,
 }
 

@@ -22,7 +22,7 @@ def packages(python: Path) -> list[dict[str, Any]]:
     rows = []
     for name, module in NAMES.items():
         with tempfile.TemporaryDirectory() as folder:
-            released, version = _newest(python, name, Path(folder))
+            released, version = newest(python, name, Path(folder))
             pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
             installs = _runs([*pip, f"{name}=={version}"])
             failed = _runs([str(python), "-c", f"import {module}"])
@@ -40,7 +40,7 @@ def packages(python: Path) -> list[dict[str, Any]]:
                 }
             )
     with tempfile.TemporaryDirectory() as folder:
-        released, version = _newest(python, HEIR, Path(folder))
+        released, version = newest(python, HEIR, Path(folder))
     rows.append(
         {
             "what": "heir",
@@ -53,18 +53,29 @@ def packages(python: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _newest(python: Path, name: str, folder: Path) -> tuple[date, str]:
-    """Day of the newest file in the newest release, and that release's number."""
+def newest(python: Path, name: str, folder: Path) -> tuple[date, str]:
+    """Day of the newest file in the newest release, and that release's number.
+
+    Raises:
+        ValueError: for a package whose files do not tell their day.
+    """
     source = folder / name
-    command = [str(python), "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--dest", str(source), name], check=True)
+    command = [str(python), "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--dest", str(source), name]
+    # pip asks a source package for its metadata: some need PyTorch for that, which is here, others
+    # a build system of their own, which is not.
+    if _runs([*command, "--no-build-isolation"]) is not None:
+        subprocess.run(command, check=True)
     (file,) = source.iterdir()
     version = file.name.split("-")[1].removesuffix(".tar.gz")
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             return date(*max(entry.date_time for entry in archive.infolist())[:3]), version
     with tarfile.open(file) as tar:
-        return datetime.fromtimestamp(max(one.mtime for one in tar), UTC).date(), version
+        times = {one.mtime for one in tar}
+    if len(times) == 1:
+        raise ValueError(f"all files of {file.name} have one time, which its build system set")
+    return datetime.fromtimestamp(max(times), UTC).date(), version
 
 
 def _runs(command: list[str]) -> str | None:

@@ -79,7 +79,10 @@ def load_variants(name: str = "smollm2-135m") -> dict[str, nn.Module]:
 
 def decode_contenders(variants: Mapping[str, nn.Module], batch: int) -> dict[str, Ways]:
     """One decode step of each: a token a sequence, behind a cache of ``CACHED`` tokens."""
-    return {precision: {"decode": _decode(model, batch)} for precision, model in variants.items()}
+    return {
+        precision: {"decode": decode_step(model, batch, CACHED)}
+        for precision, model in variants.items()
+    }
 
 
 def measure(what: str, tokens: int, contenders: dict[str, Ways]) -> list[dict[str, Any]]:
@@ -128,16 +131,21 @@ def main() -> None:
         print(f"{row['what']:6}{row['precision']:12}{row['tokens']:5}{row['times_float32']:8.2f}")
 
 
-def _decode(model: nn.Module, batch: int) -> Callable[[], object]:
-    """A call that decodes one token a sequence, and leaves the cache as it was."""
+def decode_step(model: Any, batch: int, cached: int) -> Callable[[], object]:
+    """A call that decodes one token a sequence, and leaves the cache as it was.
+
+    The cache is filled with random numbers: a step takes the same time whatever it holds.
+    """
     generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.vocab_size
-    prompt = torch.randint(vocabulary, (batch, CACHED), generator=generator)
-    token = torch.randint(vocabulary, (batch, 1), generator=generator)
-    cache = DynamicCache(config=model.config)
+    config = model.config
+    token = torch.randint(config.vocab_size, (batch, 1), generator=generator)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    shape = (batch, config.num_key_value_heads, cached, width)
+    cache = DynamicCache(config=config)
+    for layer in range(config.num_hidden_layers):
+        key, value = torch.randn((2, *shape), generator=generator).to(model.dtype)
+        cache.update(key, value, layer)
     model.eval()
-    with torch.inference_mode():
-        model(prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     def call() -> object:
         logits = model(token, past_key_values=cache, use_cache=True).logits

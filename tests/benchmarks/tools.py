@@ -3,7 +3,7 @@
 Each part rewrites its own rows and leaves the others. Parts that need libraries which the course's
 environment lacks run in one that is made once, in the cache. Ten minutes of one core in all.
 
-    python tests/benchmarks/tools.py [calls packages starts speed qdq load canary qlora trips]
+    python tests/benchmarks/tools.py [calls packages starts speed qdq gguf load canary qlora trips]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from _environments import ROOT, python_with
+from _tool_llamacpp import ENVIRONMENT, REQUIREMENTS
 from _tools_canary import canary
 from _tools_load import loads
 from _tools_packages import packages
@@ -61,11 +62,16 @@ def predecessors() -> Path:
     return python_with("predecessors", *(pins()[name] for name in needs))
 
 
-def in_toolbox(script: str) -> list[Row]:
+def llamacpp() -> Path:
+    """The interpreter that has llama.cpp, compiled once: ten minutes of one core."""
+    return python_with(ENVIRONMENT, *REQUIREMENTS)
+
+
+def in_toolbox(script: str, python: Callable[[], Path] = toolbox) -> list[Row]:
     """Rows that a script prints as its last line."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(toolbox()), str(Path(__file__).with_name(script))]
+        command = [str(python()), str(Path(__file__).with_name(script))]
         done = subprocess.run(
             [*command, str(converted_folder("smollm2-135m")), folder],
             env=environment,
@@ -83,6 +89,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "starts": lambda: starts(toolbox()),
     "speed": lambda: in_toolbox("_with_openvino.py"),
     "qdq": lambda: in_toolbox("_with_onnxruntime.py"),
+    "gguf": lambda: in_toolbox("_with_llamacpp.py", llamacpp),
     "load": loads,
     "canary": canary,
     "qlora": lambda: qlora_tensors() + gradient(),

@@ -1,0 +1,124 @@
+"""The tools table's rows: complete, plausible, and some measured again."""
+
+import math
+import sys
+
+import pytest
+
+from qlearn import results
+
+CASES = (1, 8)  # sequences at a time
+TEXT = ("name", "title", "install", "needs", "tool", "measured")
+FIGURES = (
+    *("seconds_to_make", "make_peak_bytes", "disk_bytes", "seconds_to_load", "resident_bytes"),
+    *("peak_bytes", "perplexity", "kl", "top1"),
+    *(f"{what}_{case}" for what in ("tokens_per_second", "times_float32") for case in CASES),
+)
+PARAMETERS = 134_515_008  # of smollm2-135m, and of its embedding, which the head shares
+EMBEDDING = 49_152 * 576
+
+
+@pytest.fixture(scope="module")
+def table():
+    return results.load("toolbox")
+
+
+@pytest.fixture(scope="module")
+def rows(table):
+    return {row["name"]: row for row in table["rows"]}
+
+
+def test_rows_are_those_of_tools_that_exist(bench, table):
+    toolbox = bench("toolbox")
+    names = [row["name"] for row in table["rows"]]
+    entrants = toolbox.contenders(sorted(toolbox.FOLDER.glob("_tool_*.py")))
+    assert len(set(names)) == len(names) and {*names} <= {each.row["name"] for each in entrants}
+    assert names[0] == toolbox.BASELINE and len({row["tool"] for row in table["rows"]}) >= 5
+
+
+def test_rows_are_complete(rows):
+    for name, row in rows.items():
+        assert all(row[key] for key in TEXT), name
+        assert row["lines"] and all(line.strip() for line in row["lines"]), name
+        if row["error"] is None:
+            assert row["tried"] is None
+            for key in FIGURES:
+                assert isinstance(row[key], int | float) and math.isfinite(row[key]), (name, key)
+            assert row["packages"].get(row["tool"]) == row["version"]
+        else:
+            assert row["tried"], name
+            assert "/" not in row["error"], name  # no place of the machine that measured
+        if row["tool"] != "qlearn":
+            assert row["newest"] and (row["released"] or "") <= row["checked"]
+
+
+def test_hardly_a_row_failed(rows):
+    failed = [name for name, row in rows.items() if row["error"]]
+    assert len(failed) <= 2, failed
+
+
+def test_lines_of_use_are_those_in_the_source(bench, rows):
+    toolbox = bench("toolbox")
+    for entrant in toolbox.contenders(sorted(toolbox.FOLDER.glob("_tool_*.py"))):
+        if entrant.row["name"] in rows:
+            assert rows[entrant.row["name"]]["lines"] == entrant.row["lines"]
+
+
+def test_files_are_as_large_as_their_bits(rows):
+    for name, row in rows.items():
+        if row["error"]:
+            continue
+        bits, layers = row["bits"], PARAMETERS - EMBEDDING
+        # The embedding in the same bits, or in up to FP32, maybe twice; scales, and the tokenizer.
+        least = PARAMETERS * bits / 8
+        most = layers * (bits + (1.5 if bits < 16 else 0)) / 8 + EMBEDDING * (4 + 4) + 8e6
+        assert least < row["disk_bytes"] < most, name
+
+
+def test_figures_are_plausible(rows):
+    exact = rows["torch-fp32"]
+    assert (exact["kl"], exact["top1"]) == (0, 1)
+    assert exact["times_float32_1"] == exact["times_float32_8"] == 1
+    for name, row in rows.items():
+        if row["error"]:
+            continue
+        limit = {32: 1e-3, 16: 0.01, 8: 0.05, 4: 0.5}[row["bits"]]
+        assert 0 <= row["kl"] < limit, name
+        assert exact["perplexity"] * 0.98 < row["perplexity"] < exact["perplexity"] * 1.5, name
+        assert 0.6 < row["top1"] <= 1, name
+        assert row["resident_bytes"] <= row["peak_bytes"], name
+        for case in CASES:
+            assert row[f"tokens_per_second_{case}"] > 0, name
+
+
+@pytest.mark.model
+def test_float32_again(bench, smollm, tokenizer, table, rows):
+    from qlearn import load_tokens
+    from qlearn.evaluate import perplexity
+
+    tokens = load_tokens(tokenizer, "editorials", "evaluation", table["rows_of_512"])
+    again = perplexity(smollm, tokens)
+    assert math.isclose(rows["torch-fp32"]["perplexity"], again, rel_tol=1e-4)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_rows_again_by_their_own_tool(bench, table, rows, tmp_path, monkeypatch):
+    toolbox = bench("toolbox")
+    everyone = toolbox.contenders(
+        [toolbox.FOLDER / f"_tool_{one}.py" for one in ("torch", "qlearn")]
+    )
+    again = [each for each in everyone if each.row["name"] in ("torch-fp32", "qlearn-int4")]
+    toolbox.lay_out(tmp_path)
+    for entrant in again:
+        entrant.python = toolbox.Path(sys.executable)
+        try:
+            toolbox.quantized(entrant, tmp_path)
+        finally:
+            if entrant.worker:
+                entrant.worker.close()
+        was = rows[entrant.row["name"]]
+        assert entrant.row["error"] is None
+        assert math.isclose(entrant.row["perplexity"], was["perplexity"], rel_tol=0.02)
+        assert math.isclose(entrant.row["kl"], was["kl"], rel_tol=0.1, abs_tol=1e-9)
+        assert math.isclose(entrant.row["disk_bytes"], was["disk_bytes"], rel_tol=1e-3)
