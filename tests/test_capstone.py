@@ -15,8 +15,8 @@ from qlearn.capstone import (
     Track,
     code_bytes,
     evaluate_entry,
-    share_of_points,
     shapes,
+    share_of_points,
 )
 from qlearn.capstone_board import page, standings
 
@@ -44,9 +44,7 @@ def decode(data):
 
 
 def question(track: Track = ROOMY) -> EntryQuestion:
-    return EntryQuestion(
-        "a6.entry", "Entry", 10, 60, "all", "decode", make_entry, track=track
-    )
+    return EntryQuestion("a6.entry", "Entry", 10, 60, "all", "decode", make_entry, track=track)
 
 
 def marked(folder: Path, answer, code: int = 0, track: Track = ROOMY):
@@ -121,7 +119,7 @@ def exits(data):
         (spoilt(lambda w: {**w, NORM: w[NORM].int()}), f"{NORM} is torch.int32"),
         (spoilt(lambda w: {**w, NORM: w[NORM].tolist()}), f"{NORM} is list"),
         (spoilt(lambda w: list(w.values())), "return a dict"),
-        (spoilt(lambda w: {n: t.float() * 1e30 for n, t in w.items()}), "can't compute"),
+        (spoilt(lambda w: {**w, NORM: torch.full(w[NORM].shape, 3e38)}), "can't compute"),
         (unsteady, "another model.norm.weight when it is called again"),
         (raises, "raises RuntimeError: no such file"),
         (exits, "raises SystemExit: 3"),

@@ -33,8 +33,8 @@ __all__ = [
     "code_bytes",
     "evaluate_entry",
     "measure",
-    "share_of_points",
     "shapes",
+    "share_of_points",
 ]
 
 BITS = 3.5
