@@ -15,10 +15,11 @@ from qlearn.capstone import (
     Track,
     code_bytes,
     evaluate_entry,
-    share_of_points,
     shapes,
+    share_of_points,
 )
 from qlearn.capstone_board import page, standings
+from qlearn.results import load
 
 ROOMY = Track(PRACTICE.model, 16.5)  # holds the model in float16, and so its own perplexity
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,9 +45,7 @@ def decode(data):
 
 
 def question(track: Track = ROOMY) -> EntryQuestion:
-    return EntryQuestion(
-        "a6.entry", "Entry", 10, 60, "all", "decode", make_entry, track=track
-    )
+    return EntryQuestion("a6.entry", "Entry", 10, 60, "all", "decode", make_entry, track=track)
 
 
 def marked(folder: Path, answer, code: int = 0, track: Track = ROOMY):
@@ -121,7 +120,7 @@ def exits(data):
         (spoilt(lambda w: {**w, NORM: w[NORM].int()}), f"{NORM} is torch.int32"),
         (spoilt(lambda w: {**w, NORM: w[NORM].tolist()}), f"{NORM} is list"),
         (spoilt(lambda w: list(w.values())), "return a dict"),
-        (spoilt(lambda w: {n: t.float() * 1e30 for n, t in w.items()}), "can't compute"),
+        (spoilt(lambda w: {**w, NORM: torch.full(w[NORM].shape, 3e38)}), "can't compute"),
         (unsteady, "another model.norm.weight when it is called again"),
         (raises, "raises RuntimeError: no such file"),
         (exits, "raises SystemExit: 3"),
@@ -184,3 +183,42 @@ def test_the_board_refuses_what_was_not_measured(entry):
 def test_the_committed_page_is_what_the_results_say():
     committed = Path(__file__).parents[1] / "book" / "capstone.md"
     assert committed.read_text(encoding="utf-8") == page()
+
+
+def test_the_ends_are_measured_again(bench):
+    rows = [row for row in load("capstone")["rows"] if row["model"] == PRACTICE.model]
+    again = bench("capstone").ends(PRACTICE)
+    for row, found in zip(rows, again, strict=True):
+        assert found["perplexity"] == pytest.approx(row["perplexity"], rel=1e-3)
+        assert {**found, "perplexity": 0} == {**row, "perplexity": 0}
+
+
+def test_our_entry_is_within_the_budget_and_far_above_naive_rounding():
+    rows = {row["entry"]: row for row in load("capstone")["rows"] if "smollm2" in row["model"]}
+    ours = rows["our entry"]
+    assert ours["code_bytes"] < ours["bytes"] <= CAPSTONE.budget
+    assert share_of_points(ours["perplexity"]) > 0.9
+    assert rows["round to nearest"]["bytes"] <= CAPSTONE.budget
+
+
+def test_our_decoder_gives_what_was_encoded(bench, monkeypatch):
+    bench("capstone")
+    coder, decoder = bench("_capstone_entry"), bench("_capstone_decode")
+    shapes = {"a.weight": (6, 40), "b.norm": (5,), "c.weight": (33, 7)}
+    for module in (coder, decoder):
+        monkeypatch.setattr(module, "table", lambda: shapes)
+    generator = torch.Generator().manual_seed(0)
+    matrices = {}
+    for name in ("a.weight", "c.weight"):
+        rows, columns = shapes[name]
+        codes = (4 * torch.randn(rows, columns, generator=generator)).round().to(torch.int16)
+        codes[0], codes[1, 2], codes[2, 0] = 0, 300, -32_000  # a row of zeros, and codes far out
+        steps = torch.randint(-40, -8, (rows + columns,), generator=generator).float()
+        matrices[name] = coder.Matrix(codes, steps[:rows], steps[rows:])
+    norms = {"b.norm": torch.randn(5, generator=generator).half()}
+    content = coder._file(matrices, norms)
+    weights = decoder.decode(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    assert list(weights) == list(shapes)
+    assert torch.equal(weights["b.norm"], norms["b.norm"])
+    for name, matrix in matrices.items():
+        assert torch.equal(weights[name].float(), matrix.floats())

@@ -33,8 +33,8 @@ __all__ = [
     "code_bytes",
     "evaluate_entry",
     "measure",
-    "share_of_points",
     "shapes",
+    "share_of_points",
 ]
 
 BITS = 3.5
@@ -171,13 +171,12 @@ def code_bytes(notebook: str | PathLike[str] | Mapping[str, Any]) -> int:
     >>> code_bytes({"cells": [{"cell_type": "code", "source": ["x = 1"]}]})
     5
     """
-    if not isinstance(notebook, Mapping):
-        notebook = json.loads(Path(notebook).read_text(encoding="utf-8"))
-    return sum(
-        len("".join(cell["source"]).encode())
-        for cell in notebook["cells"]
-        if cell["cell_type"] == "code"
-    )
+    if isinstance(notebook, Mapping):
+        content: Mapping[str, Any] = notebook
+    else:
+        content = json.loads(Path(notebook).read_text(encoding="utf-8"))
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    return sum(len("".join(cell["source"]).encode()) for cell in code)
 
 
 @cache
@@ -245,7 +244,7 @@ def _checked(weights: Any, track: Track) -> dict[str, Tensor]:
 
 def _digests(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {
-        name: blake2b(tensor.detach().contiguous().view(torch.uint8).numpy()).digest()
+        name: blake2b(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).digest()
         for name, tensor in weights.items()
     }
 

@@ -3,7 +3,7 @@
 from assignments_cases import spoil
 from assignments_cases.a4_right import (
     BLOCK,
-    BLOCK_BACKWARD,
+    BLOCK_MOMENT,
     CHAIN,
     CHAIN_ROWS,
     FOLD,
@@ -20,6 +20,17 @@ def best_ratio(weight, inputs, bits, group_size):
     scheme = QuantScheme(bits, group_size=group_size)
     return awq_search(weight, inputs, scheme, clipping=False).ratio
 """
+
+EARLY = """
+    if bits is not None:
+        for name, weight in new.items():
+            if weight.dim() == 2:
+                new[name] = rounded(weight, bits, group_size)
+    for source, layers"""
+MLP_ALONE = """
+    def part(found):
+        return {n: w for n, w in found.items() if "mlp" in n or "post" in n}
+    for source, layers"""
 
 CASES = {
     "a4.search": {
@@ -56,7 +67,11 @@ CASES = {
         "right": [FOLD, FOLD_LOOP],
         "wrong": [
             (
-                spoil(FOLD, ("(1 / scales)", "scales"), ("torch.diag(scales)", "torch.diag(1 / scales)")),
+                spoil(
+                    FOLD,
+                    ("(1 / scales)", "scales"),
+                    ("torch.diag(scales)", "torch.diag(1 / scales)"),
+                ),
                 "wrong way round",
             ),
             (
@@ -113,10 +128,16 @@ def chain(before, bias, after, scales):
         ],
     },
     "a4.block": {
-        "right": [BLOCK, BLOCK_BACKWARD],
+        "right": [BLOCK, BLOCK_MOMENT],
         "wrong": [
             (
-                spoil(BLOCK, ("scales = channel_scales(x, ratio)\n        made", "scales = torch.ones(x.shape[1])\n        made")),
+                spoil(
+                    BLOCK,
+                    (
+                        "scales = channel_scales(x, ratio)\n        made",
+                        "scales = torch.ones(x.shape[1])\n        made",
+                    ),
+                ),
                 "rounding to nearest",
             ),
             (
@@ -124,40 +145,77 @@ def chain(before, bias, after, scales):
                 "0.5 everywhere",
             ),
             (
-                spoil(BLOCK, ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.95"), ("ratio = 0.5", "ratio = 0.95")),
+                spoil(
+                    BLOCK,
+                    ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.95"),
+                    ("ratio = 0.5", "ratio = 0.95"),
+                ),
                 "0.95 everywhere",
             ),
             (
-                spoil(BLOCK, ("made /= scales if made.dim() == 1 else", "made /= 1 if made.dim() == 1 else")),
+                spoil(
+                    BLOCK,
+                    ("made /= scales if made.dim() == 1 else", "made /= 1 if made.dim() == 1 else"),
+                ),
                 "norms are as they were",
             ),
             (
-                spoil(BLOCK, ("made /= scales if made.dim() == 1 else scales.unsqueeze(1)", "made /= scales if made.dim() == 1 else 1")),
+                spoil(
+                    BLOCK,
+                    (
+                        "made /= scales if made.dim() == 1 else scales.unsqueeze(1)",
+                        "made /= scales if made.dim() == 1 else 1",
+                    ),
+                ),
                 "rows of `up_proj`",
             ),
             (
-                spoil(BLOCK, ("made /= scales if made.dim() == 1 else scales.unsqueeze(1)", "made *= scales if made.dim() == 1 else 1 / scales.unsqueeze(1)")),
+                spoil(
+                    BLOCK,
+                    (
+                        "made /= scales if made.dim() == 1 else scales.unsqueeze(1)",
+                        "made *= scales if made.dim() == 1 else 1 / scales.unsqueeze(1)",
+                    ),
+                ),
                 "norms are multiplied",
             ),
             (
-                spoil(BLOCK, ("new[name] = rounded(weight, bits, group_size)", "pass"), ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.5")),
+                spoil(
+                    BLOCK,
+                    ("new[name] = rounded(weight, bits, group_size)", "pass"),
+                    ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.5"),
+                ),
                 "not rounded",
             ),
             (
-                spoil(BLOCK, ("rounded(weight, bits, group_size)", "rounded(weight, bits + 1, group_size)")),
+                spoil(
+                    BLOCK,
+                    (
+                        "= rounded(weight, bits, group_size)",
+                        "= rounded(weight, bits + 1, group_size)",
+                    ),
+                ),
                 "More bits",
             ),
             (
                 spoil(
                     BLOCK,
-                    ("    for source, layers", "    if bits is not None:\n        new = {n: rounded(w, bits, group_size) if w.dim() == 2 else w for n, w in new.items()}\n    for source, layers"),
+                    ("\n    for source, layers", EARLY),
                     ("new[name] = rounded(weight, bits, group_size)", "pass"),
                     ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.5"),
                 ),
                 "Rounded first",
             ),
             (
-                spoil(BLOCK, ("    return new\n", "    return {n: w for n, w in new.items() if 'mlp' in n or 'post' in n}\n"), ("return {n: w for n, w in new.items() if not torch.equal(w, weights[n])}", "return {n: w for n, w in new.items() if not torch.equal(w, weights[n]) and ('mlp' in n or 'post' in n)}")),
+                spoil(
+                    BLOCK,
+                    ("\n    for source, layers", MLP_ALONE),
+                    ("    return new\n", "    return part(new)\n"),
+                    (
+                        "return {n: w for n, w in new.items() if not torch.equal(w, weights[n])}",
+                        "return {n: w for n, w in part(new).items() if not w.equal(weights[n])}",
+                    ),
+                ),
                 "Attention is missing",
             ),
         ],

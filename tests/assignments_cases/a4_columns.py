@@ -75,7 +75,10 @@ CASES = {
         "wrong": [
             (spoil(SCALES, ("powers / middle", "powers")), "do not lie around 1"),
             (spoil(SCALES, ("torch.sqrt(", "(")), "square root of that product"),
-            (spoil(SCALES, ("torch.clamp(mean ** ratio, min=1e-4)", "mean ** ratio")), "The floor of 1e-4"),
+            (
+                spoil(SCALES, ("torch.clamp(mean ** ratio, min=1e-4)", "mean ** ratio")),
+                "The floor of 1e-4",
+            ),
             (spoil(SCALES, ("powers / middle", "middle / powers")), "The inverse"),
             (spoil(SCALES, ("mean ** ratio", "mean * ratio")), "is an exponent"),
             (

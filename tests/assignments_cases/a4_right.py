@@ -155,14 +155,13 @@ def awq_block(weights, inputs, bits, group_size):
     return new
 """
 )
-# Down's scales first, and a product by the root of the moment in place of the moment.
-BLOCK_BACKWARD = (
+BLOCK_MOMENT = (
     SEARCH_MOMENT
     + PARTS
     + """
 def awq_block(weights, inputs, bits, group_size):
     new = dict(weights)
-    for source in reversed(list(SHARED)):
+    for source in SHARED:
         names = [layer + ".weight" for layer in SHARED[source]]
         x = inputs[SHARED[source][0]]
         ratio = 0.5

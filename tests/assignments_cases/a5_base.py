@@ -31,8 +31,7 @@ CASES = {
         "right": [LEVELS, LEVELS_ERF],
         "wrong": [
             (
-                "def normal_levels(bits, offset):\n    n = 2**bits\n"
-                "    return torch.tensor([2 * k / (n - 1) - 1 for k in range(n)])",
+                "def normal_levels(bits, offset):\n    return torch.linspace(-1, 1, 2**bits)",
                 "evenly spaced: no quantiles",
             ),
             (
@@ -50,11 +49,21 @@ def normal_levels(bits, offset):
                 spoil(LEVELS, ("(half - 1, -1)", "(half, -1)"), ("[0.0]", "[]")),
                 "0 is missing",
             ),
-            (spoil(LEVELS, ("(half, 1), (half - 1, -1)", "(half, -1), (half - 1, 1)"), ("table / table.max()", "table / -table.min()")), "longer side"),
+            (
+                spoil(
+                    LEVELS,
+                    ("(half, 1), (half - 1, -1)", "(half, -1), (half - 1, 1)"),
+                    ("table / table.max()", "table / -table.min()"),
+                ),
+                "longer side",
+            ),
             (spoil(LEVELS, ("table / table.max()", "table")), "Not divided"),
             (spoil(LEVELS, ("sorted(found)", "sorted(found, reverse=True)")), "do not rise"),
             (spoil(LEVELS, (".float()", "")), "Float64"),
-            (spoil(LEVELS_ERF, ("math.sqrt(2) * torch.erfinv(2 * p - 1)", "p - 0.5")), "probabilities"),
+            (
+                spoil(LEVELS_ERF, ("math.sqrt(2) * torch.erfinv(2 * p - 1)", "p - 0.5")),
+                "probabilities",
+            ),
         ],
     },
     "a5.quantize": {
@@ -65,7 +74,11 @@ def normal_levels(bits, offset):
                 "One absmax for the whole",
             ),
             (
-                spoil(QUANTIZE, ("size = part.abs().max()", "size = part.max()"), ("size > 0", "size != 0")),
+                spoil(
+                    QUANTIZE,
+                    ("size = part.abs().max()", "size = part.max()"),
+                    ("size > 0", "size != 0"),
+                ),
                 "without its sign",
             ),
             (spoil(QUANTIZE, ("part.abs().max()", "part.std()")), "standard deviation"),
@@ -74,12 +87,18 @@ def normal_levels(bits, offset):
                 spoil(
                     QUANTIZE_BUCKETS,
                     ("(levels[1:] + levels[:-1]) / 2", "levels[1:]"),
-                    ("torch.bucketize(scaled, middles)", "torch.bucketize(scaled, middles, right=True)"),
+                    (
+                        "torch.bucketize(scaled, middles)",
+                        "torch.bucketize(scaled, middles, right=True)",
+                    ),
                 ),
                 "level below",
             ),
             (
-                spoil(QUANTIZE, ("distance.argmin(dim=1)", "torch.round((scaled + 1) * (len(levels) - 1) / 2)")),
+                spoil(
+                    QUANTIZE,
+                    ("distance.argmin(dim=1)", "torch.round((scaled + 1) * (len(levels) - 1) / 2)"),
+                ),
                 "evenly spaced",
             ),
             (spoil(QUANTIZE, ("weight.reshape(-1)", "weight.T.reshape(-1)")), "along the columns"),
@@ -90,10 +109,16 @@ def normal_levels(bits, offset):
                 "return the codes",
             ),
             (
-                spoil(QUANTIZE, ("range(0, len(flat), block)", "range(0, len(flat) - block + 1, block)")),
+                spoil(
+                    QUANTIZE,
+                    ("range(0, len(flat), block)", "range(0, len(flat) - block + 1, block)"),
+                ),
                 "shorter block is missing",
             ),
-            (spoil(QUANTIZE, ("part / size if size > 0 else part", "part / size")), "0 / 0: a block"),
+            (
+                spoil(QUANTIZE, ("part / size if size > 0 else part", "part / size")),
+                "0 / 0: a block",
+            ),
         ],
         "calls": [CALLS_QUANTIZE],
     },
@@ -121,17 +146,40 @@ def double_quantize(absmax, block):
                 spoil(DOUBLE, ("offset = absmax", "block = len(absmax)\n    offset = absmax")),
                 "One scale for all",
             ),
-            (spoil(DOUBLE, ("/ 127", "/ 255"), ("torch.round(part / scale)", "torch.round(part / scale).clamp(-128, 127)")), "Divided by 255"),
-            (spoil(DOUBLE, ("/ 127", "/ 128"), ("torch.round(part / scale)", "torch.round(part / scale).clamp(-128, 127)")), "Divided by 128"),
+            (
+                spoil(
+                    DOUBLE,
+                    ("/ 127", "/ 255"),
+                    ("torch.round(part / scale)", "torch.round(part / scale).clamp(-128, 127)"),
+                ),
+                "Divided by 255",
+            ),
+            (
+                spoil(
+                    DOUBLE,
+                    ("/ 127", "/ 128"),
+                    ("torch.round(part / scale)", "torch.round(part / scale).clamp(-128, 127)"),
+                ),
+                "Divided by 128",
+            ),
             (spoil(DOUBLE, ("torch.round(part / scale)", "part / scale")), "cut towards 0"),
             (
-                spoil(DOUBLE, ("torch.cat(codes).to(torch.int8)", "(torch.cat(codes) + 128).byte()")),
+                spoil(
+                    DOUBLE, ("torch.cat(codes).to(torch.int8)", "(torch.cat(codes) + 128).byte()")
+                ),
                 "unsigned",
             ),
             (spoil(DOUBLE, ("torch.stack(scales)", "1 / torch.stack(scales)")), "upside down"),
             (spoil(DOUBLE, ("absmax.sum() / len(absmax)", "absmax.min()")), "smallest absmax"),
             (
-                spoil(DOUBLE, ("codes.append(torch.round(part / scale))", "codes.append(torch.round(part / scale) * scale + offset)"), (".to(torch.int8)", "")),
+                spoil(
+                    DOUBLE,
+                    (
+                        "codes.append(torch.round(part / scale))",
+                        "codes.append(torch.round(part / scale) * scale + offset)",
+                    ),
+                    (".to(torch.int8)", ""),
+                ),
                 "stand for",
             ),
         ],
@@ -145,9 +193,15 @@ def double_quantize(absmax, block):
             (spoil(SIZES, ("1 / 512", "1 / 8")), "256 blocks"),
             (spoil(SIZES, ("8 * i + 8 * o", "4 * i + 4 * o")), "two matrices"),
             (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "4e-6, 30 * one * 4e-6")), "16 bytes, not 4"),
-            (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "12e-6, 30 * one * 12e-6")), "gradient is missing"),
+            (
+                spoil(SIZES, ("16e-6, 30 * one * 16e-6", "12e-6, 30 * one * 12e-6")),
+                "gradient is missing",
+            ),
             (spoil(SIZES, ("30 * one * 16e-6", "one * 16e-6")), "not those of one"),
-            (spoil(SIZES, ("16e-6, 30 * one * 16e-6", "16 / 2**20, 30 * one * 16 / 2**20")), "mebibytes"),
+            (
+                spoil(SIZES, ("16e-6, 30 * one * 16e-6", "16 / 2**20, 30 * one * 16 / 2**20")),
+                "mebibytes",
+            ),
             (spoil(SIZES, ("/ 512, one,", "/ 512, 30 * one,")), "one block was asked for"),
         ],
     },

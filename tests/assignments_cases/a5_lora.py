@@ -30,7 +30,10 @@ CASES = {
             (
                 spoil(
                     INIT_KAIMING,
-                    ("    b = torch.zeros((out_features, rank))", "    b = torch.randn(out_features, rank)"),
+                    (
+                        "    b = torch.zeros((out_features, rank))",
+                        "    b = torch.randn(out_features, rank)",
+                    ),
                     ("uniform_(-bound, bound, generator=generator)", "zero_()"),
                 ),
                 "zero one",
@@ -56,7 +59,16 @@ CASES = {
         "wrong": [
             (spoil(LORA, ("alpha / a.shape[0] * ", "")), "is missing"),
             (spoil(LORA, (" / a.shape[0]", "")), "The factor is alpha; divide"),
-            (spoil(LORA, ("a.shape[0]", "math.sqrt(len(a))", )), "rank-stabilised"),
+            (
+                spoil(
+                    LORA,
+                    (
+                        "a.shape[0]",
+                        "math.sqrt(len(a))",
+                    ),
+                ),
+                "rank-stabilised",
+            ),
             (spoil(LORA, ("alpha / a.shape[0]", "a.shape[0] / alpha")), "upside down"),
             (spoil(LORA, ("weight + alpha", "weight - alpha")), "taken off"),
             (spoil(LORA, (" + alpha / a.shape[0] * b @ a", "")), "base alone"),
@@ -77,7 +89,10 @@ CASES = {
                 "codes themselves",
             ),
             (
-                spoil(LORA, ("weight + alpha / a.shape[0] * b @ a", "alpha / len(a) * (weight + b @ a)")),
+                spoil(
+                    LORA,
+                    ("weight + alpha / a.shape[0] * b @ a", "alpha / len(a) * (weight + b @ a)"),
+                ),
                 "multiplies the base too",
             ),
         ],
@@ -114,21 +129,60 @@ CASES = {
                 spoil(STEP, ("if isinstance(layer, torch.nn.Linear):", "if False:")),
                 "base is in floats",
             ),
-            (spoil(STEP, ("levels, 64)", "levels, layer.weight.shape[1])"), ("// 64\n                layer", "// layer.weight.shape[1]\n                layer")), "absmax a row"),
+            (
+                spoil(
+                    STEP,
+                    ("levels, 64)", "levels, layer.weight.shape[1])"),
+                    (
+                        "// 64\n                layer",
+                        "// layer.weight.shape[1]\n                layer",
+                    ),
+                ),
+                "absmax a row",
+            ),
             (spoil(STEP, ("alpha / len(pair[0])", "1.0")), "is missing"),
             (spoil(STEP, ("alpha / len(pair[0])", "alpha")), "The factor is alpha"),
             (spoil(STEP, ("lr=lr)", "lr=lr, maximize=True)")), "uphill"),
-            (spoil(STEP, ("optimizer.step()", "for l in put.values():\n        l.a.grad = None\n    optimizer.step()")), "Only B"),
-            (spoil(STEP, ("optimizer.step()", "for l in put.values():\n        l.b.grad = None\n    optimizer.step()")), "Only A"),
-            (spoil(STEP, ("    optimizer.step()\n", "")), "Nothing has moved"),
-            (spoil(STEP_MERGED, ("m - lr * next(grads)", "next(grads)")), "These are the gradients"),
             (
-                spoil(STEP, ("logits[:, :-1].transpose(1, 2), tokens[:, 1:]", "logits.transpose(1, 2), tokens")),
+                spoil(
+                    STEP,
+                    (
+                        "optimizer.step()",
+                        "for l in put.values():\n        l.a.grad = None\n    optimizer.step()",
+                    ),
+                ),
+                "Only B",
+            ),
+            (
+                spoil(
+                    STEP,
+                    (
+                        "optimizer.step()",
+                        "for l in put.values():\n        l.b.grad = None\n    optimizer.step()",
+                    ),
+                ),
+                "Only A",
+            ),
+            (spoil(STEP, ("    optimizer.step()\n", "")), "Nothing has moved"),
+            (
+                spoil(STEP_MERGED, ("m - lr * next(grads)", "next(grads)")),
+                "These are the gradients",
+            ),
+            (
+                spoil(
+                    STEP,
+                    (
+                        "logits[:, :-1].transpose(1, 2), tokens[:, 1:]",
+                        "logits.transpose(1, 2), tokens",
+                    ),
+                ),
                 "with itself",
             ),
             (spoil(STEP_MERGED, ("-chances.mean()", "-chances.sum()")), "is a sum"),
             (
-                spoil(STEP_MERGED, ('".layers." in name and weight.dim() == 2', "weight.dim() == 2")),
+                spoil(
+                    STEP_MERGED, ('".layers." in name and weight.dim() == 2', "weight.dim() == 2")
+                ),
                 "output head",
             ),
         ],

@@ -5,7 +5,8 @@ from assignments_cases import spoil
 BUDGET = """
 e, w, n = 49152 * 576, 106168320, 35136
 p = e + w + n
-budget = [p * 3.5 / 8e6, e / p * 100, (p * 3.5 - e * 8 - n * 16) / w, (p * 3.5 - e * 4 - n * 16) / w]
+budget = [p * 3.5 / 8e6, e / p * 100]
+budget += [(p * 3.5 - e * 8 - n * 16) / w, (p * 3.5 - e * 4 - n * 16) / w]
 """
 NAMES = ("embedding, 4 bits", "embedding, 3 bits", "attention, 3 bits", "MLP, 3 bits")
 ORDER_OF = f"order = [{NAMES}[k] for k in ({{}}, {{}}, {{}}, {{}})]"
@@ -78,6 +79,10 @@ def allocate(sizes, losses, budget):
             return chosen
         chosen[max(steps)[1]] = max(steps)[2]
 """
+ALIKE = """
+    budget = round(budget / sum(sizes) * len(sizes))
+    sizes = [1] * len(sizes)
+    chosen = [2] *"""
 IN_TURN = """
 def allocate(sizes, losses, budget):
     chosen = [2] * len(sizes)
@@ -107,7 +112,10 @@ CASES = {
             (spoil(BUDGET, ("e / p * 100", "e / w * 100")), "not of the linear layers'"),
             (spoil(BUDGET, ("e / p * 100", "e / p")), "in percent"),
             (spoil(BUDGET, (") / w", ") / p")), "linear layers alone"),
-            (spoil(BUDGET, ("e * 8", "e * 5"), ("e * 4", "e * 8"), ("e * 5", "e * 4")), "other way"),
+            (
+                spoil(BUDGET, ("e * 8", "e * 5"), ("e * 4", "e * 8"), ("e * 5", "e * 4")),
+                "other way",
+            ),
             (
                 spoil(
                     BUDGET,
@@ -162,7 +170,10 @@ def unpack(data, bits, count):
                 spoil(UNPACK, (".to(torch.uint8)", ".flip(0).to(torch.uint8)")),
                 "codes come in the reverse",
             ),
-            (spoil(UNPACK, ("data[places", "data.flip(0)[places")), "bytes are read in the reverse"),
+            (
+                spoil(UNPACK, ("data[places", "data.flip(0)[places")),
+                "bytes are read in the reverse",
+            ),
             (
                 spoil(UNPACK, ("(each * weights).sum(dim=1)", "each.flatten()[:count]")),
                 "bits of the stream",
@@ -182,9 +193,15 @@ def allocate(sizes, losses, budget):
 """,
                 "same width",
             ),
-            ("def allocate(sizes, losses, budget):\n    return [2 for _ in sizes]", "Nothing is spent"),
+            (
+                "def allocate(sizes, losses, budget):\n    return [2 for _ in sizes]",
+                "Nothing is spent",
+            ),
             (spoil(IN_TURN, ("ORDER", "range(len(sizes))")), "in front"),
-            (spoil(IN_TURN, ("ORDER", "sorted(range(len(sizes)), key=sizes.__getitem__)")), "smallest"),
+            (
+                spoil(IN_TURN, ("ORDER", "sorted(range(len(sizes)), key=sizes.__getitem__)")),
+                "smallest",
+            ),
             (
                 spoil(IN_TURN, ("ORDER", "sorted(range(len(sizes)), key=lambda k: -sizes[k])")),
                 "largest tensors",
@@ -196,7 +213,10 @@ def allocate(sizes, losses, budget):
             (
                 spoil(
                     ALLOCATE,
-                    ("chosen = [2] *", "budget = round(budget / sum(sizes) * len(sizes))\n    sizes = [1] * len(sizes)\n    chosen = [2] *"),
+                    (
+                        "chosen = [2] *",
+                        ALIKE,
+                    ),
                 ),
                 "widths alike",
             ),

@@ -6,7 +6,7 @@ grid of its own step, and what its code costs is its surprise, by Huffman's code
 steps are those that make each weight's rounding do the same harm. Harm is second order: the
 gradient at a layer's output says what an error there costs (Fisher's information), the Hessian of
 its inputs what an error of a weight does to that output after later columns have made it good
-(GPTQ). So the step of weight ``(o, i)`` is ``c U_ii / g_o``: one number ``c`` sets the size of the file.
+(GPTQ). So the step of weight ``(o, i)`` is ``c U_ii / g_o``; one number ``c`` sets the file's size.
 
 Sources: GPTQ, arXiv 2210.17323; entropy-coded scalar quantization: Gish and Pierce 1968.
 """
@@ -110,7 +110,9 @@ def _blocks(model: Any, tokens: Tensor, harm: Harm, c: float) -> Iterator[tuple[
     for index, block in enumerate(walk.blocks):
         layers = linear_layers(block)
         for group in sharing_layers(walk, index):
-            factor = inverse_factor(revive_dead(_hessian(walk, index, layers[group[0]]))[0], DAMPING)
+            factor = inverse_factor(
+                revive_dead(_hessian(walk, index, layers[group[0]]))[0], DAMPING
+            )
             for name in group:
                 gradient = _floored(harm.outputs[f"{index}.{name}"], FLOOR)
                 matrix = _round(weight_of(layers[name]), factor, c / gradient)
@@ -159,8 +161,7 @@ def _exponents(steps: Tensor) -> Tensor:
 
 
 def _round(weight: Tensor, factor: Tensor, steps: Tensor) -> Matrix:
-    """GPTQ with an endless grid for each weight: ``steps`` of its row times the pivot of its column."""
-    # One power of two for all rows keeps the exponents within a byte.
+    """GPTQ with an endless grid for each weight: its row's step times its column's pivot."""
     rows, columns = _exponents(steps), _exponents(factor.diagonal())
     by_row, by_column = torch.exp2(rows / FINE), torch.exp2(columns / FINE)
     left = weight.T.clone().contiguous()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from qlearn.assignments.a4_block import make_block, measure_block
+from qlearn.assignments.a4_fold import make_chain, make_fold
 from qlearn.assignments.a4_limits import make_limits
 from qlearn.assignments.a4_parts import make_loss, make_salient, make_scales
-from qlearn.assignments.a4_whole import (
-    make_block,
-    make_chain,
-    make_fold,
-    make_search,
-    measure_block,
-)
+from qlearn.assignments.a4_search import make_search
 from qlearn.assignments.question import Question
 
 _ANSWERS = (

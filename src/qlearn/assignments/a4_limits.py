@@ -9,7 +9,9 @@ SALIENT = 0
 FACTOR = 8.0
 
 
-def limits(group: tuple[float, ...] = GROUP, salient: int = SALIENT, s: float = FACTOR) -> list[float]:
+def limits(
+    group: tuple[float, ...] = GROUP, salient: int = SALIENT, s: float = FACTOR
+) -> list[float]:
     """What growing one weight does to a symmetric group.
 
     Returns:

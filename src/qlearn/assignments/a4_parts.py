@@ -82,9 +82,7 @@ def make_salient(seed: int) -> Exercise:
                 lambda x, share: _largest(x.flatten(0, -2).abs().amax(0), share)
             ),
             "You rank by the mean square, in which one spike outweighs everything. AWQ takes the "
-            "mean magnitude.": lambda x, share: _largest(
-                x.flatten(0, -2).square().mean(0), share
-            ),
+            "mean magnitude.": lambda x, share: _largest(x.flatten(0, -2).square().mean(0), share),
             "You round the number of columns down; `ceil` rounds it up, so that at least one is "
             "kept.": lambda x, share: _largest(x.flatten(0, -2).abs().mean(0), share, up=False),
             "These are the columns of the smallest inputs.": lambda x, share: _largest(
@@ -95,9 +93,9 @@ def make_salient(seed: int) -> Exercise:
                 lambda x, share: salient(x, share).nonzero()[:, 0]
             ),
             "The mean runs over the first dimension alone. Flatten all tokens first: "
-            "`inputs.flatten(0, -2)`.": lambda x, share: _largest(x.abs().mean(0)[0], share)
-            if x.dim() > 2
-            else salient(x, share),
+            "`inputs.flatten(0, -2)`.": lambda x, share: (
+                _largest(x.abs().mean(0)[0], share) if x.dim() > 2 else salient(x, share)
+            ),
             "You compare with a share of the largest magnitude. `share` is a share of the "
             "columns.": lambda x, share: (
                 x.flatten(0, -2).abs().mean(0) >= share * x.flatten(0, -2).abs().mean(0).max()
@@ -133,8 +131,10 @@ def make_scales(seed: int) -> Exercise:
                 lambda x, ratio: mean(x).pow(ratio).clamp(min=LEAST_SCALE)
             ),
             "Divided by largest * smallest; the square root of that product is missing.": (
-                lambda x, ratio: balanced(mean(x).pow(ratio)).square()
-                / mean(x).pow(ratio).clamp(min=LEAST_SCALE)
+                lambda x, ratio: (
+                    balanced(mean(x).pow(ratio)).square()
+                    / mean(x).pow(ratio).clamp(min=LEAST_SCALE)
+                )
             ),
             "The floor of 1e-4 is missing: a column whose inputs are all 0 gets a scale of 0 or "
             "NaN, and the weight is later divided by it.": lambda x, ratio: (
@@ -147,8 +147,10 @@ def make_scales(seed: int) -> Exercise:
                 lambda x, ratio: balanced(mean(x) * ratio)
             ),
             "Divided by the mean of the scales, which a single large one pulls up.": (
-                lambda x, ratio: mean(x).pow(ratio).clamp(min=LEAST_SCALE)
-                / mean(x).pow(ratio).clamp(min=LEAST_SCALE).mean()
+                lambda x, ratio: (
+                    mean(x).pow(ratio).clamp(min=LEAST_SCALE)
+                    / mean(x).pow(ratio).clamp(min=LEAST_SCALE).mean()
+                )
             ),
             "You take the largest input of each column (SmoothQuant); AWQ takes the mean "
             "magnitude.": lambda x, ratio: balanced(x.flatten(0, -2).abs().amax(0).pow(ratio)),
@@ -217,8 +219,8 @@ def make_loss(seed: int) -> Exercise:
                 output_loss(w, m, torch.ones_like(s), b, g)
             ),
             "Divide before rounding and multiply after it, and large inputs meet large errors: "
-            "you have it the wrong way round.": lambda w, m, s, b, g: (
-                output_loss(w, m, 1 / s, b, g)
+            "you have it the wrong way round.": lambda w, m, s, b, g: output_loss(
+                w, m, 1 / s, b, g
             ),
         },
         rtol=1e-3,

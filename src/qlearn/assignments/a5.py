@@ -1,8 +1,8 @@
-"""Assignment 5, NF4 and QLoRA: a base in four bits, adapters beside it, and one step of training."""
+"""Assignment 5, NF4 and QLoRA: a base in four bits, adapters beside it, a step of training."""
 
 from __future__ import annotations
 
-from qlearn.assignments import a5_adapters, a5_bytes, a5_codes, a5_step
+from qlearn.assignments import a5_adapters, a5_bytes, a5_codes, a5_double, a5_init, a5_step
 from qlearn.assignments.question import Question
 
 _NF4 = (
@@ -49,7 +49,7 @@ QUESTIONS = [
         minutes=15,
         target="codes equal; scales and offset within 0.01%",
         answer="double_quantize",
-        make=a5_codes.make_double,
+        make=a5_double.make_double,
         blocked=_NF4,
         parts=("whole blocks", "a short block", "whole blocks"),
     ),
@@ -69,8 +69,8 @@ QUESTIONS = [
         minutes=8,
         target="B zero; A within the bound, and as spread as a uniform draw is, within 10%",
         answer="new_adapter",
-        make=a5_adapters.make_init,
-        measure=a5_adapters.measure_adapter,
+        make=a5_init.make_init,
+        measure=a5_init.measure_adapter,
         blocked=_LORA,
     ),
     Question(
@@ -82,7 +82,11 @@ QUESTIONS = [
         answer="lora_forward",
         make=a5_adapters.make_lora,
         blocked=_NF4 + _LORA,
-        parts=("rows of whole blocks", "blocks over the ends of rows", "blocks over the ends of rows"),
+        parts=(
+            "rows of whole blocks",
+            "blocks over the ends of rows",
+            "blocks over the ends of rows",
+        ),
     ),
     Question(
         id="a5.gradients",

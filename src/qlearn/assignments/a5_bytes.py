@@ -63,7 +63,7 @@ def make_bytes(_: int) -> Exercise:
                 full,
                 adapters / 2,
             ],
-            "AdamW keeps two moments for each number, and there is the gradient: 16 bytes, not 4.": [
+            "A gradient and AdamW's two moments come on top: 16 bytes, not 4.": [
                 plain,
                 double,
                 one,

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qlearn.assignments.a5_adapters import BLOCK, base, new_adapter
+from qlearn.assignments.a5_adapters import BLOCK, base
 from qlearn.assignments.a5_codes import NF4_OFFSET, levels, quantize_blocks
+from qlearn.assignments.a5_init import new_adapter
 from qlearn.assignments.cases import generator_of
 from qlearn.assignments.question import Packaged
 from qlearn.checks import Exercise
@@ -92,7 +93,9 @@ def make_step(seed: int) -> Exercise:
     generator = generator_of(seed, 56)
     named: Any = Packaged(MODEL)
     cases = []
-    for k, (fresh, alpha, rank) in enumerate(((True, 8.0, RANK), (False, 8.0, RANK), (False, 6.0, 2))):
+    for k, (fresh, alpha, rank) in enumerate(
+        ((True, 8.0, RANK), (False, 8.0, RANK), (False, 6.0, 2))
+    ):
         adapters: Adapters = {}
         for block in range(2):
             for j, layer in enumerate(ADAPTED):
@@ -111,9 +114,7 @@ def make_step(seed: int) -> Exercise:
         return wrong
 
     def changed(change: Callable[[dict[str, Any], Adapters], Any]) -> Callable[..., Any]:
-        return lambda m, t, adapters, alpha, lr: change(
-            _usual(m, t, adapters, alpha, lr), adapters
-        )
+        return lambda m, t, adapters, alpha, lr: change(_usual(m, t, adapters, alpha, lr), adapters)
 
     def uphill(found: dict[str, Any], old: Adapters) -> dict[str, Any]:
         new = found["adapters"]
@@ -139,7 +140,7 @@ def make_step(seed: int) -> Exercise:
         id="a5.step",
         task="Write `qlora_step(model, tokens, adapters, alpha, lr)`: round the linear layers of "
         "all blocks to NF4 in blocks of 64, add the adapters (name of a layer -> [A, B]), and take "
-        "one step of gradient descent on them: {'loss': before the step, 'adapters': the new ones}.",
+        "one step of gradient descent on them: {'loss': before it, 'adapters': the new ones}.",
         expected=_usual,
         cases=cases,
         mistakes={
@@ -172,7 +173,6 @@ def _by_rows(weight: Tensor) -> Tensor:
     table = levels(4, NF4_OFFSET)
     codes, absmax = quantize_blocks(weight, table, weight.shape[1])
     return (table[codes.long()].view(weight.shape)) * absmax[:, None]
-
 
 
 def _usual(model: Any, tokens: Tensor, adapters: Adapters, alpha: float, lr: float) -> Any:

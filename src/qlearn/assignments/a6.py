@@ -1,8 +1,8 @@
-"""Assignment 6, the capstone: the best perplexity within 3.5 bits a parameter, embeddings counted."""
+"""Assignment 6, the capstone: the best perplexity in 3.5 bits a parameter, embeddings counted."""
 
 from __future__ import annotations
 
-from qlearn.assignments import a6_bits, a6_order
+from qlearn.assignments import a6_allocate, a6_bits, a6_order
 from qlearn.assignments.a6_entry import EntryQuestion, make_entry
 from qlearn.assignments.question import Question
 
@@ -43,8 +43,8 @@ QUESTIONS = [
         minutes=20,
         target="within the budget; at most 1.1 times the loss of our own choice",
         answer="allocate",
-        make=a6_bits.make_allocate,
-        measure=a6_bits.measure_allocation,
+        make=a6_allocate.make_allocate,
+        measure=a6_allocate.measure_allocation,
         parts=("one model", "a tighter choice", "one tensor is most of it"),
     ),
     EntryQuestion(
@@ -52,7 +52,7 @@ QUESTIONS = [
         title="Your entry",
         points=15,
         minutes=60,
-        target="the curve below: no points at rounding to nearest, all at the original's perplexity",
+        target="points by the curve above, from rounding to nearest (none) to the original (all)",
         answer="decode",
         make=make_entry,
         seconds=240.0,

@@ -60,7 +60,7 @@ class EntryQuestion(Question):
             blank = f"`{self.answer}` returns nothing yet. {exercise.task}"
             return Mark(self, 0.0, Verdict(self.id, "blank", blank))
         except EntryError as problem:
-            return self._none(f"{str(problem)[:1].upper()}{str(problem)[1:]}.")
+            return self._none(f"This entry can't be taken: {problem}.")
         except (Exception, SystemExit) as error:
             return self._none(f"`{self.answer}` raises {type(error).__name__}: {error}")
         points = entry.points(self.points)
