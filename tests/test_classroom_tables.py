@@ -1,4 +1,4 @@
-"""The instructor guide's tables: made from questions and results, and loud where these are wrong."""
+"""The instructor guide's tables: from questions and results, and loud where these are wrong."""
 
 import importlib.util
 from pathlib import Path
