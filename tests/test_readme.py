@@ -32,8 +32,8 @@ def test_the_first_commands_build_and_test():
 def test_every_make_target_and_task_that_is_named_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"`([^`\n]+)`", text) + shell(text))
-    made = set(re.findall(r"\bmake (?:PYTHON=\S+ )?([a-z]\w*)", code))
-    called = set(re.findall(r"-m qlearn (?:--newest )?([a-z]\w*)", code))
+    made = set(re.findall(r"\bmake (?:PYTHON=\S+ )?([a-z][\w-]*)", code))
+    called = set(re.findall(r"-m qlearn (?:--newest )?([a-z][\w-]*)", code))
     assert made <= targets()
     assert called <= {*TASKS, "setup"}
 

@@ -200,9 +200,9 @@ def chain(before, bias, after, scales):
             (
                 spoil(
                     BLOCK,
-                    ("\n    for source, layers", EARLY),
                     ("new[name] = rounded(weight, bits, group_size)", "pass"),
                     ("ratio = best_ratio(stacked, x, bits, group_size)", "ratio = 0.5"),
+                    ("\n    for source, layers", EARLY),
                 ),
                 "Rounded first",
             ),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from qlearn.assignments.question import Mark, Question
 from qlearn.capstone import CAPSTONE, EntryError, Track, evaluate_entry
 from qlearn.checks import Exercise, Verdict
@@ -53,20 +55,26 @@ class EntryQuestion(Question):
             return self._none(f"`{self.answer}` is no function: keep the name, write its body.")
         folder, code = _submission.get()
         if not (folder / FILE).is_file():
+            if _gives_nothing(answer):
+                return self._blank(exercise)
             return self._none(f"There is no {FILE} beside the notebook: hand it in with it.")
         try:
             entry = evaluate_entry(folder / FILE, _or_blank(answer), self.track, code)
         except _BlankError:
-            blank = f"`{self.answer}` returns nothing yet. {exercise.task}"
-            return Mark(self, 0.0, Verdict(self.id, "blank", blank))
+            return self._blank(exercise)
         except EntryError as problem:
             return self._none(f"This entry can't be taken: {problem}.")
         except (Exception, SystemExit) as error:
             return self._none(f"`{self.answer}` raises {type(error).__name__}: {error}")
         points = entry.points(self.points)
         kind = "right" if points > 0 else "wrong"
-        words = f"{entry}." if points > 0 else f"No better than rounding to nearest. {entry}."
+        worse = "No better than rounding to nearest" if entry.share <= 0 else "Not half a point yet"
+        words = f"{entry}." if points > 0 else f"{worse}. {entry}."
         return Mark(self, points, Verdict(self.id, kind, words))  # type: ignore[arg-type]
+
+    def _blank(self, exercise: Exercise) -> Mark:
+        text = f"`{self.answer}` returns nothing yet. {exercise.task}"
+        return Mark(self, 0.0, Verdict(self.id, "blank", text))
 
     def _none(self, diagnosis: str) -> Mark:
         return Mark(self, 0.0, Verdict(self.id, "wrong", diagnosis))
@@ -84,6 +92,14 @@ def _or_blank(decode: Any) -> Any:
         return result
 
     return call
+
+
+def _gives_nothing(decode: Any) -> bool:
+    """Whether the decoder's body is still the blank; one that fails without a file is not."""
+    try:
+        return bool(is_blank(decode(torch.zeros(0, dtype=torch.uint8))))
+    except (Exception, SystemExit):
+        return False
 
 
 def make_entry(_: int) -> Exercise:
