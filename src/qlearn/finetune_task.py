@@ -156,7 +156,7 @@ def answer_logits(model: nn.Module, batch: Encoded) -> tuple[Tensor, Tensor]:
     return causal.lm_head(hidden[counted]), batch.targets[counted]
 
 
-def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
+def exact_match(model: nn.Module, data: Encoded, batch_size: int = 4) -> float:
     """The share of orders whose record, up to its end, is what the model would write by itself.
 
     One pass over the right record is enough: greedy decoding writes it exactly if each of its
@@ -166,7 +166,7 @@ def exact_match(model: nn.Module, data: Encoded, batch_size: int = 16) -> float:
 
 
 def exact_match_and_loss(
-    model: nn.Module, data: Encoded, batch_size: int = 16
+    model: nn.Module, data: Encoded, batch_size: int = 4
 ) -> tuple[float, float]:
     """:func:`exact_match`, and the mean cross-entropy of the records' tokens in nats."""
     right, loss, training = 0, 0.0, model.training
