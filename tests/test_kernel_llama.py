@@ -8,11 +8,19 @@ from test_kernel_linear import quantized
 from tiny_models import gemma2, llama
 from torch import nn
 from transformers import DynamicCache, StaticCache
-from transformers.models.llama.modeling_llama import LlamaAttention, apply_rotary_pos_emb
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
 
 from qlearn import QuantizedLinear, QuantScheme, quantize_model
 from qlearn.kernel_linear import KernelLinear, use_kernels
-from qlearn.kernel_llama import FusedAttention, FusedMLP, fuse_layers, merge, rotate
+from qlearn.kernel_llama import (
+    FusedBlock,
+    FusedNorm,
+    SignedRotary,
+    fuse_layers,
+    merge,
+    rms_norm,
+    rotate,
+)
 
 TOKENS = torch.arange(24).reshape(2, 12)
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -46,8 +54,8 @@ def test_floats_predict_the_same(heads, attention):
     model = perturbed(llama(heads, attn_implementation=attention, **biases))
     other = fused(model)
     kinds = [type(m) for m in other.modules()]
-    assert kinds.count(FusedAttention) == kinds.count(FusedMLP) == 2
-    assert kinds.count(nn.RMSNorm) == 5
+    assert kinds.count(FusedBlock) == 2
+    assert kinds.count(FusedNorm) == kinds.count(SignedRotary) == 1
     assert kinds.count(nn.Linear) == 4 * 2 + 1
     torch.testing.assert_close(logits(other, TOKENS), logits(model, TOKENS), **CLOSE)
 
@@ -83,7 +91,7 @@ def test_generation_writes_the_same():
 def test_codes_stay_what_they_are(scheme):
     model = quantized(scheme)
     other = fused(model)
-    attention, merged = model.model.layers[1].self_attn, other.model.layers[1].self_attn
+    attention, merged = model.model.layers[1].self_attn, other.model.layers[1]
     parts = [attention.q_proj, attention.k_proj, attention.v_proj]
     assert isinstance(merged.qkv_proj, QuantizedLinear)
     whole = torch.cat([part.dequantize() for part in parts])
@@ -110,7 +118,31 @@ def test_rotation_is_that_of_transformers():
     angles = torch.rand(2, 5, 8, generator=generator).repeat(1, 1, 2)
     cos, sin = angles.cos(), angles.sin()
     wanted, _ = apply_rotary_pos_emb(states, states, cos, sin)
-    torch.testing.assert_close(rotate(states, cos[:, None], sin[:, None]), wanted)
+    signed = SignedRotary(nn.Identity())  # which hands on the pair that it is given
+    torch.testing.assert_close(rotate(states, *signed((cos, sin))), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 300.0])  # at the smallest, eps matters
+@pytest.mark.parametrize("hidden", [16, 576])
+def test_the_norm_is_that_of_float64(hidden, size, dtype):
+    generator = torch.Generator().manual_seed(hidden)
+    states = size * torch.randn(3, 5, hidden, generator=generator) + size
+    states, weight = states.to(dtype), torch.rand(hidden, generator=generator).to(dtype)
+    found = rms_norm(states, weight.repeat(2), 1e-5)
+    wanted = torch.nn.functional.rms_norm(states.double(), (hidden,), weight.double(), 1e-5)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), wanted, rtol=8 * torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_hidden_states_are_still_given():
+    model = perturbed(llama())
+    found, wanted = (
+        m(TOKENS, output_hidden_states=True).hidden_states for m in (fused(model), model)
+    )
+    assert len(found) == len(wanted) == 3
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
 
 
 def test_what_can_not_be_merged_stays():
@@ -118,9 +150,9 @@ def test_what_can_not_be_merged_stays():
     quantize_model(model, "rtn", QuantScheme(4, False, 32), skip=("v_proj",), progress=False)
     before = logits(model, TOKENS)
     kept = fuse_layers(model)
-    assert list(kept) == ["model.layers.0.self_attn", "model.layers.1.self_attn"]
+    assert list(kept) == ["model.layers.0", "model.layers.1"]
     assert set(kept.values()) == {"some are quantized, some are not"}
-    assert isinstance(model.model.layers[0].self_attn, LlamaAttention)
+    assert type(model.model.layers[0]) is LlamaDecoderLayer
     torch.testing.assert_close(logits(model, TOKENS), before, **CLOSE)
 
     tensor = quantized(QuantScheme(8, True, "tensor"))

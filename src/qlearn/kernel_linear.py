@@ -74,7 +74,9 @@ class KernelLinear(nn.Module):
 
         Inputs of another dtype are cast to bfloat16, and the outputs back.
         """
-        rows = input.reshape(-1, self.in_features).to(torch.bfloat16)
+        rows = input.reshape(-1, self.in_features).contiguous()
+        if rows.dtype != torch.bfloat16:
+            rows = rows.to(torch.bfloat16)
         if self.scheme.bits == 4:
             group = self.in_features // len(self.grid)
             output = torch._weight_int4pack_mm_for_cpu(rows, self.packed, group, self.grid)
@@ -82,7 +84,10 @@ class KernelLinear(nn.Module):
             output = torch._weight_int8pack_mm(rows, self.packed, self.grid)
         else:  # codes are exact in bfloat16, so the scale may follow the product
             output = F.linear(rows, self.packed.to(torch.bfloat16)).mul_(self.grid)
-        output = output.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
+        if input.dtype != torch.bfloat16:
+            output = output.to(input.dtype)
+        if input.dim() != 2:
+            output = output.view(*input.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
     @property

@@ -1,10 +1,11 @@
 """A Llama whose blocks take fewer calls: what a small model's decode step is spent on.
 
-At batch 1 every call on a tensor costs some microseconds, whatever it computes. A block of
-transformers' Llama makes about a hundred of them, and once the weights are a quarter of their
-bytes, the calls cost more than the bytes do. :func:`fuse_layers` merges them and changes no
-arithmetic but the order of a few roundings: one product for queries, keys and values, one for the
-MLP's gate and up projection, one call a norm, and rotary positions of queries and keys together.
+At batch 1 every call on a tensor costs some microseconds, whatever it computes, and so does every
+call of a module. A block of transformers' Llama makes about a hundred of them, and once the weights
+are a quarter of their bytes, the calls cost more than the bytes do. :func:`fuse_layers` merges them
+and changes no arithmetic but the order of a few roundings: one product for queries, keys and
+values, one for the MLP's gate and up projection, one call a norm, rotary positions of queries and
+keys together, and no module within a block but its four products.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
+from transformers.models.llama.modeling_llama import (
+    LlamaDecoderLayer,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+)
 
 from qlearn.affine import QuantizedTensor
 from qlearn.blocks import set_module
@@ -22,67 +27,110 @@ from qlearn.export_layout import quantized_tensor
 from qlearn.layers import QuantizedLinear
 
 
-class FusedAttention(nn.Module):
-    """A ``LlamaAttention`` with one projection for queries, keys and values."""
+class FusedBlock(LlamaDecoderLayer):  # a kind of it, so that its outputs count as hidden states
+    """A ``LlamaDecoderLayer`` with four products and one call a norm.
 
-    def __init__(self, attention: LlamaAttention) -> None:
-        super().__init__()
+    Rotary positions come from a :class:`SignedRotary`.
+    """
+
+    def __init__(self, block: LlamaDecoderLayer) -> None:
+        nn.Module.__init__(self)
+        attention, mlp = block.self_attn, block.mlp
         config: Any = attention.config  # transformers types its fields as optional
         self.layer_idx, self.scaling = attention.layer_idx, attention.scaling
         self.head_dim = attention.head_dim
         self.heads = (config.num_attention_heads, config.num_key_value_heads)
         self.qkv_proj = merge(attention.q_proj, attention.k_proj, attention.v_proj)
         self.o_proj = attention.o_proj
+        self.gate_up_proj = merge(mlp.gate_proj, mlp.up_proj)
+        self.down_proj, self.act_fn = mlp.down_proj, mlp.act_fn
+        self.eps = block.input_layernorm.variance_epsilon
+        self.input_norm = twice(block.input_layernorm)
+        self.post_attention_norm = twice(block.post_attention_layernorm)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: Tensor,
+        *,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
         **_: Any,
-    ) -> tuple[Tensor, None]:
-        """``hidden_states`` ``[batch, tokens, hidden]`` to the same shape; no attention weights."""
-        batch, tokens = hidden_states.shape[:2]
+    ) -> Tensor:
+        """``hidden_states`` ``[batch, tokens, hidden]`` to the same shape."""
+        batch, tokens, _width = hidden_states.shape
         queries, keys = self.heads
-        states = self.qkv_proj(hidden_states)
+        states = self.qkv_proj(rms_norm(hidden_states, self.input_norm, self.eps))
         states = states.view(batch, tokens, queries + 2 * keys, self.head_dim).transpose(1, 2)
         turned, value = states.split((queries + keys, keys), dim=1)
-        cos, sin = position_embeddings
-        query, key = rotate(turned, cos[:, None], sin[:, None]).split((queries, keys), dim=1)
+        query, key = rotate(turned, *position_embeddings).split((queries, keys), dim=1)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         causal = attention_mask is None and tokens > 1
         output = F.scaled_dot_product_attention(
             query, key, value, attention_mask, 0.0, causal, scale=self.scaling, enable_gqa=True
         )
-        return self.o_proj(output.transpose(1, 2).reshape(batch, tokens, -1)), None
+        output = self.o_proj(output.transpose(1, 2).reshape(batch, tokens, -1))
+        hidden_states = hidden_states + output
+        inner = self.gate_up_proj(rms_norm(hidden_states, self.post_attention_norm, self.eps))
+        gate, up = inner.chunk(2, dim=-1)
+        output = self.down_proj(self.act_fn(gate) * up)
+        return hidden_states + output
 
 
-class FusedMLP(nn.Module):
-    """A ``LlamaMLP`` with one projection for gate and up."""
+class FusedNorm(nn.Module):
+    """A ``LlamaRMSNorm`` in fewer calls."""
 
-    def __init__(self, mlp: LlamaMLP) -> None:
+    def __init__(self, norm: LlamaRMSNorm) -> None:
         super().__init__()
-        self.gate_up_proj = merge(mlp.gate_proj, mlp.up_proj)
-        self.down_proj, self.act_fn = mlp.down_proj, mlp.act_fn
+        self.weight, self.eps = twice(norm), norm.variance_epsilon
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, states: Tensor) -> Tensor:
         """``[..., hidden]`` to the same shape."""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        output: Tensor = self.down_proj(self.act_fn(gate) * up)
-        return output
+        return rms_norm(states, self.weight, self.eps)
+
+
+class SignedRotary(nn.Module):
+    """Cosines and sines of a Llama's rotary module, as :func:`rotate` takes them."""
+
+    def __init__(self, rotary: nn.Module) -> None:
+        super().__init__()
+        self.rotary = rotary
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Two tensors ``[batch, 1, tokens, head_dim]``."""
+        cos, sin = self.rotary(*args, **kwargs)
+        first, second = sin.chunk(2, dim=-1)
+        return cos[:, None], torch.cat((-first, second), dim=-1)[:, None]
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pairs ``(i, i + head_dim / 2)`` of ``states`` ``[..., head_dim]`` by their angles.
 
-    ``x cos + rotate_half(x) sin``, as transformers computes it; the half that ``rotate_half``
-    negates is rolled here, and its sign goes into the few sines.
+    ``x cos + rotate_half(x) sin``, as transformers computes it. The half that ``rotate_half``
+    negates is rolled here, and its sign is in the first half of ``sin``.
     """
-    half = states.shape[-1] // 2
-    sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-    return states * cos + states.roll(half, -1) * sin
+    return states * cos + states.roll(states.shape[-1] // 2, -1) * sin
+
+
+def rms_norm(states: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps) * weight`` by torch's layer norm, which is one kernel.
+
+    Of ``x`` and ``-x`` together the mean is 0 and the variance the mean of ``x^2``; the first half
+    of their layer norm is what is wanted. torch's own ``rms_norm`` takes eight calls on a CPU.
+
+    Args:
+        states: ``[..., hidden]``.
+        weight: ``[2 * hidden]``, the norm's weight twice.
+    """
+    hidden = states.shape[-1]
+    both = torch.cat((states, -states), dim=-1)
+    return torch.native_layer_norm(both, (2 * hidden,), weight, None, eps)[0][..., :hidden]
+
+
+def twice(norm: LlamaRMSNorm) -> nn.Parameter:
+    """A norm's weight as :func:`rms_norm` takes it."""
+    return nn.Parameter(norm.weight.detach().repeat(2), requires_grad=False)
 
 
 def merge(*layers: Any) -> nn.Module:
@@ -120,37 +168,39 @@ def fuse_layers(model: nn.Module) -> dict[str, str]:
     inference alone: no dropout, no attention weights, and no export, which needs the layers' names.
 
     Returns:
-        The attentions and MLPs that stay as they are, and why.
+        The blocks that can't be merged, and why. Where there is one, all stay as they are.
 
     Raises:
-        ValueError: for a model without a ``LlamaAttention``.
+        ValueError: for a model without a ``LlamaDecoderLayer``.
     """
     modules = dict(model.named_modules())
-    if not any(type(module) is LlamaAttention for module in modules.values()):
+    blocks = {name: each for name, each in modules.items() if type(each) is LlamaDecoderLayer}
+    if not blocks:
         raise ValueError(
             f"model={type(model).__name__} is no Llama with layers to merge; use it as it is"
         )
-    kept = {}
-    for name, module in modules.items():
+    kept = {name: reason for name, block in blocks.items() if (reason := _obstacle(block))}
+    if kept:
+        return kept
+    for name, block in blocks.items():
+        set_module(model, name, FusedBlock(block))
+    for name, module in dict(model.named_modules()).items():
         if type(module) is LlamaRMSNorm:
-            norm = nn.RMSNorm(len(module.weight), module.variance_epsilon, device="meta")
-            norm.weight = module.weight
-            set_module(model, name, norm)
-        elif type(module) is LlamaAttention:
-            reason = _apart((module.q_proj, module.k_proj, module.v_proj))
-            if not reason and module.config._attn_implementation not in ("sdpa", "eager"):
-                reason = f"attn_implementation={module.config._attn_implementation!r} is not 'sdpa'"
-            if reason:
-                kept[name] = reason
-            else:
-                set_module(model, name, FusedAttention(module))
-        elif type(module) is LlamaMLP:
-            reason = _apart((module.gate_proj, module.up_proj))
-            if reason:
-                kept[name] = reason
-            else:
-                set_module(model, name, FusedMLP(module))
-    return kept
+            set_module(model, name, FusedNorm(module))
+        elif type(module) is LlamaRotaryEmbedding:
+            set_module(model, name, SignedRotary(module))
+    return {}
+
+
+def _obstacle(block: LlamaDecoderLayer) -> str:
+    """Why a block can't be merged; an empty string where it can."""
+    attention, mlp = block.self_attn, block.mlp
+    reason = _apart((attention.q_proj, attention.k_proj, attention.v_proj))
+    reason = reason or _apart((mlp.gate_proj, mlp.up_proj))
+    way = attention.config._attn_implementation
+    if not reason and way not in ("sdpa", "eager"):
+        reason = f"attn_implementation={way!r} is not 'sdpa'"
+    return reason
 
 
 def _apart(layers: tuple[Any, ...]) -> str:
