@@ -66,6 +66,7 @@ class KernelLinear(nn.Module):
             else:
                 offset = (8 - unpack(layer.zero_point, 4, scale.shape[1]).float()) * scale
             grid = torch.stack((scale.T, offset.T), dim=-1)
+        self.group = layer.in_features // layer.scale.shape[-1]
         self.register_buffer("packed", packed.contiguous())
         self.register_buffer("grid", grid.to(torch.bfloat16).contiguous())
 
@@ -78,8 +79,7 @@ class KernelLinear(nn.Module):
         if rows.dtype != torch.bfloat16:
             rows = rows.to(torch.bfloat16)
         if self.scheme.bits == 4:
-            group = self.in_features // len(self.grid)
-            output = torch._weight_int4pack_mm_for_cpu(rows, self.packed, group, self.grid)
+            output = torch._weight_int4pack_mm_for_cpu(rows, self.packed, self.group, self.grid)
         elif len(rows) < MANY:
             output = torch._weight_int8pack_mm(rows, self.packed, self.grid)
         else:  # codes are exact in bfloat16, so the scale may follow the product

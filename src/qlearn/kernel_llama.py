@@ -62,8 +62,8 @@ class FusedBlock(LlamaDecoderLayer):  # a kind of it, so that its outputs count 
         queries, keys = self.heads
         states = self.qkv_proj(rms_norm(hidden_states, self.input_norm, self.eps))
         states = states.view(batch, tokens, queries + 2 * keys, self.head_dim).transpose(1, 2)
-        turned, value = states.split((queries + keys, keys), dim=1)
-        query, key = rotate(turned, *position_embeddings).split((queries, keys), dim=1)
+        turned, value = states.split_with_sizes((queries + keys, keys), dim=1)
+        query, key = rotate(turned, *position_embeddings).split_with_sizes((queries, keys), dim=1)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         causal = attention_mask is None and tokens > 1
@@ -74,8 +74,7 @@ class FusedBlock(LlamaDecoderLayer):  # a kind of it, so that its outputs count 
         hidden_states = hidden_states + output
         inner = self.gate_up_proj(rms_norm(hidden_states, self.post_attention_norm, self.eps))
         gate, up = inner.chunk(2, dim=-1)
-        output = self.down_proj(self.act_fn(gate) * up)
-        return hidden_states + output
+        return hidden_states + self.down_proj(self.act_fn(gate).mul_(up))
 
 
 class FusedNorm(nn.Module):
@@ -110,7 +109,7 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     ``x cos + rotate_half(x) sin``, as transformers computes it. The half that ``rotate_half``
     negates is rolled here, and its sign is in the first half of ``sin``.
     """
-    return states * cos + states.roll(states.shape[-1] // 2, -1) * sin
+    return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, -1), sin)
 
 
 def rms_norm(states: Tensor, weight: Tensor, eps: float) -> Tensor:
