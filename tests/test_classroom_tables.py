@@ -7,6 +7,7 @@ import pytest
 
 from qlearn import results
 from qlearn.assignments import in_assignment
+from qlearn.classroom.objectives import OBJECTIVES
 
 pytest.importorskip("docutils")
 pytest.importorskip("sphinx")
@@ -31,8 +32,16 @@ def measured():
 def test_questions_and_their_sums(tables):
     *lines, total = tables.questions("a1")
     own = in_assignment("a1")
-    assert [line[0] for line in lines] == [question.title for question in own]
+    assert [line[0] for line in lines] == [f"{k}. {q.title}" for k, q in enumerate(own, 1)]
     assert total[1] == str(sum(question.points for question in own))
+
+
+def test_objectives_with_numbers_as_headings_show_them(tables):
+    lines = {text: rest for text, *rest in tables.objectives()}
+    assert len(lines) == len(OBJECTIVES)
+    bytes_row = lines["Pack codes of any width into bytes without waste, and take them out again"]
+    assert bytes_row == [(3,), "3.4, 3.5", "A1: 6, 7; A6: 3"]
+    assert tables.question_numbers(()) == ""
 
 
 def test_what_is_extrapolated_follows_from_what_was_measured(tables, measured):

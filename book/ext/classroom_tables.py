@@ -1,28 +1,34 @@
-"""Sphinx directives of the instructor guide: ``{questions}``, ``{grading-speed}``, ``{attacks}``.
+"""Sphinx directives of the instructor guide.
 
-Nothing in their tables is typed by hand: questions come from the package, speed and attacks from
-``src/qlearn/results/classroom.json``, which ``make grade-demo`` writes only where every score of
-every submission was the one that is due.
+``{objectives}``, ``{questions}``, ``{grading-speed}``, ``{mutants}`` and ``{attacks}``. Nothing in
+their tables is typed by hand: objectives and questions come from the package, the others from
+``src/qlearn/results``: ``classroom.json`` (``make grade-demo``), ``graders.json`` and
+``attacks.json``, whose command writes it only where every score was the one that is due.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 from qlearn.assignments import assignments, in_assignment
+from qlearn.classroom.objectives import OBJECTIVES
+from qlearn.exercises import in_chapter
 from qlearn.results import load
 
+ROOT = Path(__file__).parents[2]
 WARM_UP = "a0"
 CLASSES = (30, 200, 1000)  # submissions
 CORES = (2, 8, 32)
 
 
-def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> nodes.table:
+def table(headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> nodes.table:
     """A docutils table with a heading row."""
     group = nodes.tgroup(cols=len(headings))
     group += [nodes.colspec(colwidth=100 // len(headings)) for _ in headings]
@@ -34,9 +40,41 @@ def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> nodes.tabl
 def questions(assignment: str) -> list[tuple[str, ...]]:
     """Title, points, minutes and target of each question, and their sums."""
     found = in_assignment(assignment)
-    lines = [(q.title, str(q.points), str(q.minutes), q.target) for q in found]
+    lines = [
+        (f"{k}. {q.title}", str(q.points), str(q.minutes), q.target) for k, q in enumerate(found, 1)
+    ]
     sums = sum(q.points for q in found), sum(q.minutes for q in found)
     return [*lines, ("All", *map(str, sums), "")]
+
+
+def objectives() -> list[tuple[str, tuple[int, ...], str, str]]:
+    """Each objective: its text, the chapters that teach it, its exercises, its questions."""
+    return [
+        (
+            f"{one.text[0].upper()}{one.text[1:]}",
+            one.chapters,
+            ", ".join(exercise_number(exercise) for exercise in one.exercises) or "-",
+            question_numbers(one.questions) or "-",
+        )
+        for one in OBJECTIVES
+    ]
+
+
+def exercise_number(exercise_id: str) -> str:
+    """``ch02.codes`` -> ``2.2``, as its heading says."""
+    chapter = exercise_id.partition(".")[0]
+    own = [exercise.id for exercise in in_chapter(chapter)]
+    return f"{int(chapter[2:])}.{own.index(exercise_id) + 1}"
+
+
+def question_numbers(ids: Sequence[str]) -> str:
+    """``a1.codes``, ``a1.back`` -> ``A1: 3, 4``."""
+    places: dict[str, list[str]] = {}
+    for question_id in ids:
+        assignment = question_id.partition(".")[0]
+        own = [question.id for question in in_assignment(assignment)]
+        places.setdefault(assignment.upper(), []).append(str(own.index(question_id) + 1))
+    return "; ".join(f"{assignment}: {', '.join(k)}" for assignment, k in places.items())
 
 
 def speeds(results: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -64,6 +102,16 @@ def attacks(results: dict[str, Any]) -> list[tuple[str, ...]]:
     if row["wrong_scores"]:
         raise ValueError(f"classroom.json has {row['wrong_scores']} wrong scores; mend the grader")
     return [(attack, "stopped") for attack in results["attacks"]]
+
+
+class Objectives(Directive):
+    """``{objectives}``: what students learn, with the chapters, exercises and questions for it."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table; chapters are links."""
+        lines = [(text, _links(numbers), *rest) for text, numbers, *rest in objectives()]
+        headings = ("You will be able to", "Chapters", "Exercises", "Questions")
+        return [table(headings, lines)]
 
 
 class Questions(Directive):
@@ -106,12 +154,31 @@ class Attacks(Directive):
         return [table(("Attack", "Outcome"), lines)]
 
 
-def _row(cells: Sequence[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+def _links(chapters: Sequence[int]) -> nodes.paragraph:
+    """``2, 3``, each a link to that chapter."""
+    paragraph = nodes.paragraph()
+    for chapter in chapters:
+        (path,) = (ROOT / "notebooks").glob(f"{chapter:02d}_*.ipynb")
+        paragraph += [nodes.Text(", ")] if len(paragraph) else []
+        paragraph += pending_xref(
+            "",
+            nodes.inline("", str(chapter)),
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/notebooks/{path.stem}",
+            refexplicit=True,
+        )
+    return paragraph
+
+
+def _row(cells: Sequence[str | nodes.paragraph]) -> nodes.row:
+    paragraphs = (nodes.paragraph(text=c) if isinstance(c, str) else c for c in cells)
+    return nodes.row("", *(nodes.entry("", paragraph) for paragraph in paragraphs))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
+    app.add_directive("objectives", Objectives)
     app.add_directive("questions", Questions)
     app.add_directive("grading-speed", GradingSpeed)
     app.add_directive("attacks", Attacks)
