@@ -96,12 +96,55 @@ def speeds(results: dict[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
-def attacks(results: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Each attack of the synthetic class, and whether every score was the one that is due."""
-    (row,) = results["rows"]
-    if row["wrong_scores"]:
-        raise ValueError(f"classroom.json has {row['wrong_scores']} wrong scores; mend the grader")
-    return [(attack, "stopped") for attack in results["attacks"]]
+def attacks(results: dict[str, Any], kind: str) -> list[tuple[str, ...]]:
+    """The attacks of a kind: what each tries, what meets it, its outcome, what it earned.
+
+    The last cell names points where a class of submissions tried it, and the test that does
+    otherwise.
+    """
+    rows = [row for row in results["rows"] if row["kind"] == kind]
+    if not rows:
+        kinds = ", ".join(sorted({row["kind"] for row in results["rows"]}))
+        raise ValueError(f"kind={kind!r} has no attacks; there are {kinds}")
+    most = results["points"]
+    return [
+        (
+            row["attack"],
+            row["tries"],
+            row["stopped_by"],
+            row["outcome"],
+            f"{row['earned']:g} of {most:g}" if "earned" in row else _tested(row["test"]),
+        )
+        for row in rows
+    ]
+
+
+def _tested(test: str) -> str:
+    return f"a test: {Path(test.partition('::')[0]).stem}" if test else "-"
+
+
+def mutants(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """How many mutants of each assignment's solutions the graders refuse, and a sum."""
+    lines = []
+    for assignment in sorted({row["question"].partition(".")[0] for row in results["rows"]}):
+        own = [r for r in results["rows"] if r["question"].startswith(f"{assignment}.")]
+        lines.append((assignment[1:], len(own), *_counts(own)))
+    lines.append(("All", len(results["rows"]), *_counts(results["rows"])))
+    return [tuple(map(str, line)) for line in lines]
+
+
+def _counts(rows: Sequence[dict[str, Any]]) -> tuple[int, int, str]:
+    made, caught = sum(r["mutants"] for r in rows), sum(r["caught"] for r in rows)
+    return made, caught, f"{caught / made:.1%}"
+
+
+def accepted(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The mutants that a grader took for right, and why that is so."""
+    return [
+        (row["question"], "; ".join(row["accepted"]), row["why"])
+        for row in results["rows"]
+        if row["accepted"]
+    ]
 
 
 class Objectives(Directive):
@@ -142,16 +185,31 @@ class GradingSpeed(Directive):
         return [table(headings, speeds(results)), nodes.paragraph(text=said)]
 
 
+class Mutants(Directive):
+    """``{mutants}``: what the graders make of solutions with one change."""
+
+    def run(self) -> list[nodes.Node]:
+        """Both tables."""
+        results = load("graders")
+        counts = table(("Assignment", "Questions", "Mutants", "Caught", "Share"), mutants(results))
+        said = nodes.paragraph(text="Accepted, and why each of them is right or near enough:")
+        return [counts, said, table(("Question", "Change", "Why"), accepted(results))]
+
+
 class Attacks(Directive):
-    """``{attacks}``: the hostile submissions that grading was tried on."""
+    """``{attacks} machine``: the attacks of a kind that grading was tried on."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """The table."""
+        kind = self.arguments[0]
         try:
-            lines = attacks(load("classroom"))
+            lines = attacks(load("attacks"), kind)
         except ValueError as error:
             raise self.error(str(error)) from error
-        return [table(("Attack", "Outcome"), lines)]
+        remedy = "What helps" if kind == "open" else "What meets it"
+        return [table(("Attack", "What it tries", remedy, "Outcome", "Earned"), lines)]
 
 
 def _links(chapters: Sequence[int]) -> nodes.paragraph:
@@ -172,8 +230,16 @@ def _links(chapters: Sequence[int]) -> nodes.paragraph:
 
 
 def _row(cells: Sequence[str | nodes.paragraph]) -> nodes.row:
-    paragraphs = (nodes.paragraph(text=c) if isinstance(c, str) else c for c in cells)
+    paragraphs = (_paragraph(c) if isinstance(c, str) else c for c in cells)
     return nodes.row("", *(nodes.entry("", paragraph) for paragraph in paragraphs))
+
+
+def _paragraph(text: str) -> nodes.paragraph:
+    """Text, with what stands between backticks as code."""
+    paragraph = nodes.paragraph()
+    for k, part in enumerate(text.split("`")):
+        paragraph += nodes.literal(text=part) if k % 2 else nodes.Text(part)
+    return paragraph
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -181,5 +247,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("objectives", Objectives)
     app.add_directive("questions", Questions)
     app.add_directive("grading-speed", GradingSpeed)
+    app.add_directive("mutants", Mutants)
     app.add_directive("attacks", Attacks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
