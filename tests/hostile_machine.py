@@ -73,8 +73,10 @@ raise type({TAG!r}, (ValueError,), {{}})({TAG!r})
 def scripts(work: Work, folder: Path) -> Any:
     """In texts, outputs, names of errors and diagnoses."""
     link = f'[x](javascript:{MARK}()) <a href="javascript:{MARK}()">x</a>'
-    for text in (f"{TAG} {link}", f"# {TAG}", f"```\n{TAG}\n```"):
+    for text in (f"{TAG} {link}", link, f"# {TAG}", f"~~~\n{TAG}\n~~~\n{TAG}", f"<!-- {TAG}"):
         work.cells.append({"cell_type": "markdown", "source": text, "metadata": {}})
+        work.cells.append({"cell_type": "raw", "source": text, "metadata": {}})
+    work.file = f"[x](javascript:{MARK}()) <img src=x onerror={MARK}()>.ipynb"
     work.answer("pack", f"def pack_int4(codes):\n    raise ValueError({TAG!r})\n")
     work.insert(SCRIPTS)
     work.write(folder)
@@ -252,7 +254,7 @@ MACHINE = {
     ),
     "scripts in feedback": _attack(
         "HTML, scripts and escape codes in texts, outputs, errors and diagnoses",
-        "feedback and dashboard show text and pictures alone, escaped",
+        "feedback and dashboard show its texts as typed",
         scripts,
     ),
     "modules of its own": _attack(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "notebooks" / "assignments" / "release"
 SIX = (
     *("endless loop in an answer", "os._exit in a cell", "not JSON"),
-    *("redefined checker", "beyond ASCII", "deleted cells"),
+    *("redefined checker", "scripts in feedback", "deleted cells"),
 )
 
 
@@ -243,6 +243,25 @@ def test_a_zip_bomb_is_not_unpacked(bare, tmp_path, monkeypatch):
     written = [p for p in (bare.root / "submitted").rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in written) < 30_000
     assert [p.name for p in written if "4713" in p.parts] == ["work.zip"]
+
+
+@needs_nbgrader
+def test_texts_of_a_submission_are_shown_as_typed():
+    from nbconvert.filters import markdown2html
+
+    from qlearn.classroom.preprocessor import as_typed, fenced
+
+    for text in (
+        "<script>x()</script>",
+        "[x](javascript:y)",
+        "~~~\n<b>x</b>\n~~~~~",
+        "a\r~~~\r<i>",
+    ):
+        page = markdown2html(fenced(text))
+        assert set(re.findall(r"<([a-z]+)", page)) <= {"div", "pre", "span", "code"}, page
+    raw = nbformat.v4.new_raw_cell("<script>x()</script>")
+    assert as_typed(raw).cell_type == "markdown"
+    assert as_typed(raw).id == raw.id
 
 
 def test_the_dashboard_shows_diagnoses_as_text():

@@ -43,7 +43,9 @@ ROOT = Path(__file__).parents[2]
 SEED = 20_261
 LIMITS = Limits(cell_seconds=10, call_seconds=10)
 # An element that would run or load something of a submission's.
-ALIVE = re.compile(rf"<[a-z][^<>]*{MARK}|<script[^>]*>[^<]*{MARK}|href=.javascript:", re.IGNORECASE)
+ALIVE = re.compile(
+    rf"<script[^>]*>\s*{MARK}|<(?!script)[a-z][^<>]*{MARK}|href=.javascript:", re.IGNORECASE
+)
 
 
 def grade_class(
