@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from hostile_hand_ins import HAND_INS
 from hostile_machine import MACHINE
-from hostile_points import OPEN, POINTS
+from hostile_open import OPEN
+from hostile_points import POINTS
 from hostile_work import OUTCOMES
 
 __all__ = ["ATTACKS", "ELSEWHERE", "Tried", "some"]

@@ -44,7 +44,7 @@ SEED = 20_261
 LIMITS = Limits(cell_seconds=10, call_seconds=10)
 # An element that would run or load something of a submission's.
 ALIVE = re.compile(
-    rf"<script[^>]*>\s*{MARK}|<(?!script)[a-z][^<>]*{MARK}|href=.javascript:", re.IGNORECASE
+    rf"<script[^>]*>\s*{MARK}|<(?!script)[a-z][^<>]*({MARK}|javascript:)", re.IGNORECASE
 )
 
 
