@@ -6,7 +6,7 @@ into nbgrader's gradebook, given feedback and exported. Every score must be the 
 
     make grade-demo                                            # 200 submissions
     python tests/benchmarks/classroom.py --honest 6 --hostile 6   # a small class, nothing saved
-    python tests/benchmarks/classroom.py --attacks             # each attack once: attacks.json
+    make grade-demo ARGS=--attacks                             # each attack once: attacks.json
     python tests/benchmarks/classroom.py --attacks "fork bomb" "lost ids"   # these, nothing saved
 """
 
@@ -38,7 +38,7 @@ from qlearn.classroom.sandbox import Limits
 from qlearn.results import save, usable_cores
 
 COMMAND = "make grade-demo"
-ATTACKS_COMMAND = "python tests/benchmarks/classroom.py --attacks"
+ATTACKS_COMMAND = "make grade-demo ARGS=--attacks"
 ROOT = Path(__file__).parents[2]
 SEED = 20_261
 LIMITS = Limits(cell_seconds=10, call_seconds=10)
