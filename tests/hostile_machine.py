@@ -138,8 +138,8 @@ def _attack(tries: str, stopped_by: str, write: Any) -> Attack:
     return Attack("machine", tries, stopped_by, write)
 
 
-TIME = "limit of CPU time and clock a cell; the notebook goes on without it"
-MEMORY = "limit of memory; the process starts anew without that cell"
+TIME = "a limit of CPU and clock time for each cell; the notebook goes on without it"
+MEMORY = "a limit of memory; the process starts anew without that cell"
 RESTART = "the process starts anew, and the other cells run again"
 MACHINE = {
     "endless loop in a cell": _attack(
@@ -147,7 +147,7 @@ MACHINE = {
     ),
     "endless loop in an answer": _attack(
         "a function that never returns",
-        "limit a call; that question earns nothing",
+        "a limit for each call; that question earns nothing",
         pack("def pack_int4(codes):\n    while True:\n        pass\n"),
     ),
     "sleeps": _attack("waits for a day", TIME, cell("import time\ntime.sleep(100_000)\n")),
@@ -161,7 +161,7 @@ MACHINE = {
     ),
     "huge tensor": _attack(
         "returns 800 MB",
-        "limit of a result's size",
+        "a limit of a result's size",
         pack("import torch\ndef pack_int4(codes):\n    return torch.zeros(200_000_000)\n"),
     ),
     "endless generator": _attack(

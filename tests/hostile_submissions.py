@@ -91,7 +91,7 @@ ELSEWHERE = {
         "predictions are the same for every seed: treat them as practice",
         "tests/test_attacks.py::test_predictions_can_be_read_from_the_package",
     ),
-    "--without-isolation": Tried(
+    "`--without-isolation`": Tried(
         "open",
         "reads and writes the teacher's files",
         "do not use it with code of others",

@@ -20,7 +20,7 @@ __all__ = ["MARKED", "ZERO", "Attack", "Work", "cell", "code", "file", "grade_id
 ZERO = "every question earns nothing"
 MARKED = "what its solution cells earn when they run in the test's own process"
 # outcome of each kind, as the guide's tables say it
-OUTCOMES = {"machine": "stopped", "points": "stopped", "hand-in": "mended", "open": "not stopped"}
+OUTCOMES = {"machine": "stopped", "points": "stopped", "hand-in": "as due", "open": "not stopped"}
 
 
 @dataclass
