@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from assignments_cases import cases_of, without
-from hostile_submissions import ATTACKS, ZERO, Work, grade_id
+from hostile_submissions import ATTACKS, some
+from hostile_work import MARKED, ZERO, Work, grade_id
 
 from qlearn.assignments import in_assignment
 
@@ -78,7 +79,7 @@ def make_class(
     seed: int,
     attacks: tuple[str, ...] = (),
 ) -> dict[str, dict[str, float]]:
-    """Write a class's submissions below `submitted`; attacks in their order, or those named.
+    """Write a class's submissions below `submitted`; attacks of all kinds, or those named.
 
     Returns:
         Student -> question -> the points that are due with the cases of that seed.
@@ -92,7 +93,7 @@ def make_class(
         expected[student] = due(work, seed, calls)
     full = due(right_work(release, source), seed)
     for k in range(hostile):
-        chosen = attacks or tuple(ATTACKS)
+        chosen = attacks or some(hostile)
         attack = chosen[k % len(chosen)]
         student = f"hostile {k:03d}"
         expected[student] = hostile_student(
@@ -109,12 +110,14 @@ def hostile_student(
     loss = ATTACKS[attack](work, folder / work.name)
     if loss == ZERO:
         return dict.fromkeys(full, 0.0)
+    if loss == MARKED:
+        return due(work, seed)
     points = dict(full)
     for short, left in loss.items():
         question = f"{ASSIGNMENT}.{short}"
-        if left == "oracle":  # a wrong answer whose right cases count
+        if isinstance(left, str):  # a wrong answer whose right cases count
             wrong = right_work(release, source)
-            wrong.answer(short, "def pack_int4(codes):\n    return codes\n")
+            wrong.answer(short, left)
             left = due(wrong, seed)[question]
         points[question] = float(left)
     return points

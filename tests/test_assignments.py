@@ -196,6 +196,7 @@ def test_the_notebooks_solutions_earn_all_points(assignment):
 
 def test_the_committed_share_of_caught_mutants_is_measured(bench):
     rows = {row["question"]: row for row in load("graders")["rows"]}
+    assert sorted(rows) == sorted(question.id for question in QUESTIONS)
     for row in rows.values():
         assert row["caught"] + len(row["accepted"]) == row["mutants"] > 0
         assert row["caught"] == row["mutants"] or row["why"]

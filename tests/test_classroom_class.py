@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "notebooks" / "assignments" / "release"
 SIX = (
     *("endless loop in an answer", "os._exit in a cell", "not JSON"),
-    *("redefined checker", "beyond ASCII", "deleted cells"),
+    *("redefined checker", "scripts in feedback", "deleted cells"),
 )
 
 
@@ -222,6 +222,59 @@ def test_downloads_are_sorted_by_what_the_lms_calls_them(bare, tmp_path):
     assert outside == []
     with pytest.raises(CourseError, match="neither a folder nor a sound zip"):
         collect(bare, "a1", bare.root / "source" / "nothing.zip")
+
+
+def test_a_zip_bomb_is_not_unpacked(bare, tmp_path, monkeypatch):
+    import qlearn.classroom.downloads as downloads
+
+    monkeypatch.setattr(downloads, "MOST_BYTES", 1_000_000)  # for a quick test
+    path = tmp_path / "submissions.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("doejane_4711_99_a1_words.ipynb", "{}")
+        archive.writestr("bomb_4712_99_a1_words.ipynb", bytes(5_000_000))
+        inner = io.BytesIO()
+        with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as nested:
+            nested.writestr("a1_words.ipynb", bytes(5_000_000))
+        archive.writestr("nested_4713_99_work.zip", inner.getvalue())
+    assert path.stat().st_size < 30_000
+    students, left = collect(bare, "a1", path)
+    assert students == ["4711", "4713"]
+    assert left == ["bomb_4712_99_a1_words.ipynb"]
+    written = [p for p in (bare.root / "submitted").rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in written) < 30_000
+    assert [p.name for p in written if "4713" in p.parts] == ["work.zip"]
+
+
+@needs_nbgrader
+def test_texts_of_a_submission_are_shown_as_typed():
+    from nbconvert.filters import markdown2html
+
+    from qlearn.classroom.preprocessor import as_typed, fenced
+
+    for text in (
+        "<script>x()</script>",
+        "[x](javascript:y)",
+        "~~~\n<b>x</b>\n~~~~~",
+        "a\r~~~\r<i>",
+    ):
+        page = markdown2html(fenced(text))
+        assert set(re.findall(r"<([a-z]+)", page)) <= {"div", "pre", "span", "code"}, page
+    raw = nbformat.v4.new_raw_cell("<script>x()</script>")
+    assert as_typed(raw).cell_type == "markdown"
+    assert as_typed(raw).id == raw.id
+
+
+def test_the_dashboard_shows_diagnoses_as_text():
+    from qlearn.classroom.dashboard import figures
+
+    pytest.importorskip("plotly")
+    text = '<a href="https://evil.example">x</a><script>run()</script>'
+    mark = {"points": 0, "most": 4, "kind": "wrong", "diagnosis": text}
+    records = {"Zoë": {"points": 0, "most": 26, "questions": {"a1.pack": mark}}}
+    *_, wrong = figures("a1", records)
+    shown = [*wrong.data[0].y, *wrong.data[0].hovertext]
+    assert "&lt;a href" in shown[0]
+    assert not any("<" in one for one in shown)  # plotly reads tags in labels
 
 
 def test_the_committed_demo_met_every_score():

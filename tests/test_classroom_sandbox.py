@@ -12,7 +12,7 @@ from qlearn.assignments import assignments, in_assignment
 from qlearn.classroom.filtered import filtered_copy
 from qlearn.classroom.grade import room_for
 from qlearn.classroom.process import Inside, LostError
-from qlearn.classroom.sandbox import Limits, NotIsolatedError, Room, command
+from qlearn.classroom.sandbox import Limits, NotIsolatedError, Room, command, environment
 from qlearn.classroom.seccomp import program
 from qlearn.classroom.session import Session, StoppedError
 
@@ -96,13 +96,15 @@ def test_nothing_of_this_machine_is_seen(inside):
         "print(sorted(os.environ))\n"
         "print([p for p in os.listdir('/proc') if p.isdigit()])\n"
         "print(open('/proc/1/cmdline').read())\n"
+        "print([s.partition('=')[0] for s in open('/proc/1/environ').read().split('\\0') if s])\n"
         "print(os.listdir('/tmp'), os.listdir('/work'), open('model.bin').read())\n"
     )
     reply = run(inside, there)
-    paths, variables, processes, first, own = said(reply).splitlines()
+    paths, variables, processes, first, of_first, own = said(reply).splitlines()
     assert paths == "[]"
     assert not {"USER", "SSH_AUTH_SOCK", "GITHUB_TOKEN", "PYTHONPATH"} & set(eval(variables))
     assert len(eval(processes)) <= 2
+    assert set(eval(of_first)) <= set(environment())
     assert str(Path(__file__).parents[1]) not in first
     assert "model.bin" in own and own.endswith("12345")
 

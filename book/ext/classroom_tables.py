@@ -1,28 +1,34 @@
-"""Sphinx directives of the instructor guide: ``{questions}``, ``{grading-speed}``, ``{attacks}``.
+"""Sphinx directives of the instructor guide.
 
-Nothing in their tables is typed by hand: questions come from the package, speed and attacks from
-``src/qlearn/results/classroom.json``, which ``make grade-demo`` writes only where every score of
-every submission was the one that is due.
+``{objectives}``, ``{questions}``, ``{grading-speed}``, ``{mutants}`` and ``{attacks}``. Nothing in
+their tables is typed by hand: objectives and questions come from the package, the others from
+``src/qlearn/results``: ``classroom.json`` (``make grade-demo``), ``graders.json`` and
+``attacks.json``, whose command writes it only where every score was the one that is due.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 from qlearn.assignments import assignments, in_assignment
+from qlearn.classroom.objectives import OBJECTIVES
+from qlearn.exercises import in_chapter
 from qlearn.results import load
 
+ROOT = Path(__file__).parents[2]
 WARM_UP = "a0"
 CLASSES = (30, 200, 1000)  # submissions
 CORES = (2, 8, 32)
 
 
-def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> nodes.table:
+def table(headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> nodes.table:
     """A docutils table with a heading row."""
     group = nodes.tgroup(cols=len(headings))
     group += [nodes.colspec(colwidth=100 // len(headings)) for _ in headings]
@@ -34,9 +40,41 @@ def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> nodes.tabl
 def questions(assignment: str) -> list[tuple[str, ...]]:
     """Title, points, minutes and target of each question, and their sums."""
     found = in_assignment(assignment)
-    lines = [(q.title, str(q.points), str(q.minutes), q.target) for q in found]
+    lines = [
+        (f"{k}. {q.title}", str(q.points), str(q.minutes), q.target) for k, q in enumerate(found, 1)
+    ]
     sums = sum(q.points for q in found), sum(q.minutes for q in found)
     return [*lines, ("All", *map(str, sums), "")]
+
+
+def objectives() -> list[tuple[str, tuple[int, ...], str, str]]:
+    """Each objective: its text, the chapters that teach it, its exercises, its questions."""
+    return [
+        (
+            f"{one.text[0].upper()}{one.text[1:]}",
+            one.chapters,
+            ", ".join(exercise_number(exercise) for exercise in one.exercises) or "-",
+            question_numbers(one.questions) or "-",
+        )
+        for one in OBJECTIVES
+    ]
+
+
+def exercise_number(exercise_id: str) -> str:
+    """``ch02.codes`` -> ``2.2``, as its heading says."""
+    chapter = exercise_id.partition(".")[0]
+    own = [exercise.id for exercise in in_chapter(chapter)]
+    return f"{int(chapter[2:])}.{own.index(exercise_id) + 1}"
+
+
+def question_numbers(ids: Sequence[str]) -> str:
+    """``a1.codes``, ``a1.back`` -> ``A1: 3, 4``."""
+    places: dict[str, list[str]] = {}
+    for question_id in ids:
+        assignment = question_id.partition(".")[0]
+        own = [question.id for question in in_assignment(assignment)]
+        places.setdefault(assignment.upper(), []).append(str(own.index(question_id) + 1))
+    return "; ".join(f"{assignment}: {', '.join(k)}" for assignment, k in places.items())
 
 
 def speeds(results: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -58,12 +96,65 @@ def speeds(results: dict[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
-def attacks(results: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Each attack of the synthetic class, and whether every score was the one that is due."""
-    (row,) = results["rows"]
-    if row["wrong_scores"]:
-        raise ValueError(f"classroom.json has {row['wrong_scores']} wrong scores; mend the grader")
-    return [(attack, "stopped") for attack in results["attacks"]]
+def attacks(results: dict[str, Any], kind: str) -> list[tuple[str, ...]]:
+    """The attacks of a kind: what each tries, what meets it, its outcome, what it earned.
+
+    The last cell names points where a class of submissions tried it, and the test that does
+    otherwise.
+    """
+    rows = [row for row in results["rows"] if row["kind"] == kind]
+    if not rows:
+        kinds = ", ".join(sorted({row["kind"] for row in results["rows"]}))
+        raise ValueError(f"kind={kind!r} has no attacks; there are {kinds}")
+    most = results["points"]
+    return [
+        (
+            row["attack"],
+            row["tries"],
+            row["stopped_by"],
+            row["outcome"],
+            f"{row['earned']:g} of {most:g}" if "earned" in row else _tested(row["test"]),
+        )
+        for row in rows
+    ]
+
+
+def _tested(test: str) -> str:
+    return f"a test: {Path(test.partition('::')[0]).stem}" if test else "-"
+
+
+def mutants(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """How many mutants of each assignment's solutions the graders refuse, and a sum."""
+    lines = []
+    for assignment in sorted({row["question"].partition(".")[0] for row in results["rows"]}):
+        own = [r for r in results["rows"] if r["question"].startswith(f"{assignment}.")]
+        lines.append((assignment[1:], len(own), *_counts(own)))
+    lines.append(("All", len(results["rows"]), *_counts(results["rows"])))
+    return [tuple(map(str, line)) for line in lines]
+
+
+def _counts(rows: Sequence[dict[str, Any]]) -> tuple[int, int, str]:
+    made, caught = sum(r["mutants"] for r in rows), sum(r["caught"] for r in rows)
+    return made, caught, f"{caught / made:.1%}"
+
+
+def accepted(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The mutants that a grader took for right, and why that is so."""
+    return [
+        (row["question"], "; ".join(row["accepted"]), row["why"])
+        for row in results["rows"]
+        if row["accepted"]
+    ]
+
+
+class Objectives(Directive):
+    """``{objectives}``: what students learn, with the chapters, exercises and questions for it."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table; chapters are links."""
+        lines = [(text, _links(numbers), *rest) for text, numbers, *rest in objectives()]
+        headings = ("You will be able to", "Chapters", "Exercises", "Questions")
+        return [table(headings, lines)]
 
 
 class Questions(Directive):
@@ -94,25 +185,68 @@ class GradingSpeed(Directive):
         return [table(headings, speeds(results)), nodes.paragraph(text=said)]
 
 
+class Mutants(Directive):
+    """``{mutants}``: what the graders make of solutions with one change."""
+
+    def run(self) -> list[nodes.Node]:
+        """Both tables."""
+        results = load("graders")
+        counts = table(("Assignment", "Questions", "Mutants", "Caught", "Share"), mutants(results))
+        said = nodes.paragraph(text="Accepted, and why each of them is right or near enough:")
+        return [counts, said, table(("Question", "Change", "Why"), accepted(results))]
+
+
 class Attacks(Directive):
-    """``{attacks}``: the hostile submissions that grading was tried on."""
+    """``{attacks} machine``: the attacks of a kind that grading was tried on."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """The table."""
+        kind = self.arguments[0]
         try:
-            lines = attacks(load("classroom"))
+            lines = attacks(load("attacks"), kind)
         except ValueError as error:
             raise self.error(str(error)) from error
-        return [table(("Attack", "Outcome"), lines)]
+        remedy = "What helps" if kind == "open" else "What meets it"
+        return [table(("Attack", "What it tries", remedy, "Outcome", "Earned"), lines)]
 
 
-def _row(cells: Sequence[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+def _links(chapters: Sequence[int]) -> nodes.paragraph:
+    """``2, 3``, each a link to that chapter."""
+    paragraph = nodes.paragraph()
+    for chapter in chapters:
+        (path,) = (ROOT / "notebooks").glob(f"{chapter:02d}_*.ipynb")
+        paragraph += [nodes.Text(", ")] if len(paragraph) else []
+        paragraph += pending_xref(
+            "",
+            nodes.inline("", str(chapter)),
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/notebooks/{path.stem}",
+            refexplicit=True,
+        )
+    return paragraph
+
+
+def _row(cells: Sequence[str | nodes.paragraph]) -> nodes.row:
+    paragraphs = (_paragraph(c) if isinstance(c, str) else c for c in cells)
+    return nodes.row("", *(nodes.entry("", paragraph) for paragraph in paragraphs))
+
+
+def _paragraph(text: str) -> nodes.paragraph:
+    """Text, with what stands between backticks as code."""
+    paragraph = nodes.paragraph()
+    for k, part in enumerate(text.split("`")):
+        paragraph += nodes.literal(text=part) if k % 2 else nodes.Text(part)
+    return paragraph
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
+    app.add_directive("objectives", Objectives)
     app.add_directive("questions", Questions)
     app.add_directive("grading-speed", GradingSpeed)
+    app.add_directive("mutants", Mutants)
     app.add_directive("attacks", Attacks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -46,6 +46,8 @@ CASES = {
                 spoil(SEARCH, ("best, least = ratio, loss", "best, least = step / 19, loss")),
                 "end at 1",
             ),
+            (spoil(SEARCH, ("range(20)", "range(21)")), "21 exponents"),
+            (spoil(SEARCH, ("range(20)", "range(19)")), "0.95 is missing"),
             ("def best_ratio(weight, inputs, bits, group_size):\n    return 0.0", "No exponent"),
             ("def best_ratio(weight, inputs, bits, group_size):\n    return 0.5", "usual start"),
             (

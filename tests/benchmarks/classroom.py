@@ -6,6 +6,8 @@ into nbgrader's gradebook, given feedback and exported. Every score must be the 
 
     make grade-demo                                            # 200 submissions
     python tests/benchmarks/classroom.py --honest 6 --hostile 6   # a small class, nothing saved
+    make grade-demo ARGS=--attacks                             # each attack once: attacks.json
+    python tests/benchmarks/classroom.py --attacks "fork bomb" "lost ids"   # these, nothing saved
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
+import os
+import re
 import statistics
 import sys
 import tempfile
@@ -22,7 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hostile_submissions import ATTACKS
+from hostile_machine import MARK, SECRET
+from hostile_submissions import ATTACKS, ELSEWHERE, some
 from synthetic_class import make_class
 
 from qlearn.classroom.classwork import Options
@@ -33,9 +38,14 @@ from qlearn.classroom.sandbox import Limits
 from qlearn.results import save, usable_cores
 
 COMMAND = "make grade-demo"
+ATTACKS_COMMAND = "make grade-demo ARGS=--attacks"
 ROOT = Path(__file__).parents[2]
 SEED = 20_261
 LIMITS = Limits(cell_seconds=10, call_seconds=10)
+# An element that would run or load something of a submission's.
+ALIVE = re.compile(
+    rf"<script[^>]*>\s*{MARK}|<(?!script)[a-z][^<>]*({MARK}|javascript:)", re.IGNORECASE
+)
 
 
 def grade_class(
@@ -65,7 +75,11 @@ def grade_class(
                 stages[stage] = round(time.monotonic() - begun, 1)
         say(line)
 
-    records = grade_all(course, name, Options(LIMITS), note)
+    os.environ[SECRET] = SECRET  # for attacks to find
+    try:
+        records = grade_all(course, name, Options(LIMITS), note)
+    finally:
+        del os.environ[SECRET]
     seconds = time.monotonic() - begun
     write_dashboard(course)
     wrong = compare(course, name, records, expected)
@@ -83,6 +97,8 @@ def grade_class(
         "median_hostile_s": round(statistics.median(by_kind[1]), 1) if hostile else None,
         "wrong_scores": len(wrong),
         "wrong": wrong,
+        "points": {student: records[student]["points"] for student in expected},
+        "most": max(record["most"] for record in records.values()),
     }
 
 
@@ -104,11 +120,16 @@ def compare(
             wrong.append(f"{student}: {cells} are due, the gradebook says {book.get(student)}")
         if float(listed.get(student) or "nan") != sum(due.values()):
             wrong.append(f"{student}: the list for Canvas says {listed.get(student)}")
-        if not (course.root / "feedback" / student / name / f"{name}.html").is_file():
+        page = course.root / "feedback" / student / name / f"{name}.html"
+        if not page.is_file():
             wrong.append(f"{student}: no feedback")
+        elif found := ALIVE.search(page.read_text(encoding="utf-8")):
+            wrong.append(f"{student}: feedback holds {found[0]}")
         executed = course.root / "graded" / name / f"{student}.ipynb"
         if "SystemExit: FOUND" in executed.read_text(encoding="utf-8"):
             wrong.append(f"{student}: has seen what it must not")
+    if found := ALIVE.search((course.root / "dashboard.html").read_text(encoding="utf-8")):
+        wrong.append(f"the dashboard holds {found[0]}")
     extra = sorted({*records, *book} - set(expected))
     return wrong + [f"{student}: nobody of that name handed in" for student in extra]
 
@@ -118,23 +139,48 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--honest", type=int, default=160)
     parser.add_argument("--hostile", type=int, default=40)
+    parser.add_argument("--attacks", nargs="*", metavar="NAME", help="each attack, or these, once")
     parser.add_argument("--keep", type=Path, help="a folder for the course, to look at afterwards")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("nbgrader") is None:
         print("classroom: left out, nbgrader is missing; `make grade-demo` installs it")
         return 0
+    names = some(options.hostile)
+    if options.attacks is not None:
+        names = tuple(options.attacks) or tuple(ATTACKS)
+        options.honest, options.hostile = 1, len(names)
     with tempfile.TemporaryDirectory() as folder:
         place = options.keep or Path(folder)
-        row = grade_class(place, options.honest, options.hostile)
-    wrong = row.pop("wrong")
+        row = grade_class(place, options.honest, options.hostile, attacks=names)
+    wrong, points, most = row.pop("wrong"), row.pop("points"), row.pop("most")
     print(*wrong, sep="\n")
     print(
         f"{row['submissions']} submissions, {row['hostile']} of them hostile: {row['seconds']} s, "
         f"{row['per_hour']} an hour on {usable_cores()} cores; {len(wrong)} scores are wrong."
     )
-    if (options.honest, options.hostile) == (160, 40) and not wrong:
-        save("classroom", [row], command=COMMAND, attacks=list(ATTACKS)[: options.hostile])
-    return bool(wrong)
+    if wrong:
+        return 1
+    if (options.honest, options.hostile) == (160, 40):
+        save("classroom", [row], command=COMMAND, attacks=list(names))
+    if options.attacks == []:
+        earned = {name: points[f"hostile {k:03d}"] for k, name in enumerate(names)}
+        save("attacks", attack_rows(earned), ATTACKS_COMMAND, points=most)
+    return 0
+
+
+def attack_rows(earned: dict[str, float]) -> list[dict[str, Any]]:
+    """A row for each attack: its words, and its points in the class, or the test that tries it."""
+    return [
+        {
+            "attack": name,
+            "kind": attack.kind,
+            "tries": attack.tries,
+            "stopped_by": attack.stopped_by,
+            "outcome": attack.outcome,
+            **({"earned": earned[name]} if name in earned else {"test": attack.test}),
+        }
+        for name, attack in (*ATTACKS.items(), *ELSEWHERE.items())
+    ]
 
 
 if __name__ == "__main__":

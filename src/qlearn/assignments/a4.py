@@ -72,7 +72,7 @@ QUESTIONS = [
         answer="best_ratio",
         make=make_search,
         blocked=_ANSWERS,
-        parts=("groups", "per channel", "per channel"),
+        parts=("groups", "per channel", "per channel", "the last exponent"),
     ),
     Question(
         id="a4.fold",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qlearn.assignments.a4_parts import balanced, channel_scales, output_loss, rounded
+from qlearn.assignments.cases import generator_of
 from qlearn.assignments.pocket_layer import layer_case
 from qlearn.checks import Exercise
 
@@ -16,13 +17,30 @@ RATIOS = 20
 CLEAR = 1.002  # by which the second-best exponent of a case is worse than the best
 
 
-def losses(weight: Tensor, inputs: Tensor, bits: int, group_size: int | None) -> list[float]:
+def losses(
+    weight: Tensor, inputs: Tensor, bits: int, group_size: int | None, tried: int = RATIOS
+) -> list[float]:
     """The outputs' error for each exponent."""
     moment = inputs.T @ inputs / len(inputs)
     return [
         output_loss(weight, moment, channel_scales(inputs, step / RATIOS), bits, group_size)
-        for step in range(RATIOS)
+        for step in range(tried)
     ]
+
+
+def last_is_best(seed: int) -> tuple[Tensor, Tensor]:
+    """A layer whose error falls up to the last exponent, 0.95, and would go on falling at 1.
+
+    A column's weights are as small as its inputs are large: to scale it costs the others nothing.
+    """
+    generator = generator_of(seed, 45)
+    while True:
+        size = torch.randn(48, generator=generator).mul(1.5).exp()
+        weight = torch.randn(64, 48, generator=generator) / size
+        inputs = torch.randn(160, 48, generator=generator) * size
+        *found, beyond = losses(weight, inputs, 3, None, RATIOS + 1)
+        if found[-1] * CLEAR < min(found[:-1]) and beyond * CLEAR < found[-1]:
+            return weight, inputs
 
 
 def best_ratio(weight: Tensor, inputs: Tensor, bits: int, group_size: int | None) -> float:
@@ -46,17 +64,19 @@ def make_search(seed: int) -> Exercise:
             if found[1] > CLEAR * found[0]:
                 break
         cases.append((weight, inputs, bits, group))
+    cases.append((*last_is_best(seed), 3, None))
 
     def variant(
         loss: Callable[..., float] = output_loss,
         pick: Any = min,
         divide: int = RATIOS,
         of: str = "",
+        count: int = RATIOS,
     ) -> Callable[..., float]:
         def wrong(w: Tensor, x: Tensor, bits: int, group: int | None) -> float:
             moment = torch.eye(x.shape[1]) if of == "weights" else x.T @ x / len(x)
             tried = []
-            for step in range(RATIOS):
+            for step in range(count):
                 scales = channel_scales(x, step / RATIOS)
                 if of == "largest":
                     scales = balanced(x.abs().amax(0).pow(step / RATIOS))
@@ -84,6 +104,10 @@ def make_search(seed: int) -> Exercise:
             "Your exponents end at 1: step / 19. AWQ's are step / 20, from 0 to 0.95.": (
                 variant(divide=RATIOS - 1)
             ),
+            "You try 21 exponents; 1 is not among AWQ's, which end at 0.95.": (
+                variant(count=RATIOS + 1)
+            ),
+            "You try 19 exponents: 0.95 is missing.": variant(count=RATIOS - 1),
             "No exponent is tried: 0 is rounding to nearest.": lambda w, x, b, g: 0.0,
             "One exponent for all layers: 0.5 is the usual start. Search it for each.": (
                 lambda w, x, b, g: 0.5

@@ -45,7 +45,7 @@ QUESTIONS = [
         answer="allocate",
         make=a6_allocate.make_allocate,
         measure=a6_allocate.measure_allocation,
-        parts=("one model", "a tighter choice", "one tensor is most of it"),
+        parts=("one model", "a tighter choice", "one tensor is most of it", "many bits"),
     ),
     EntryQuestion(
         id="a6.entry",

@@ -99,6 +99,7 @@ def make_allocate(seed: int) -> Exercise:
         (sizes, losses, int(3.5 * whole)),
         (sizes[:5], losses[:5], int(4.2 * sum(sizes[:5]))),
         (large, losses, int(3.1 * sum(large))),
+        (sizes, losses, int(6.6 * whole)),
     ]
 
     def uniform(sizes: list[int], losses: list[list[float]], budget: int) -> list[int]:

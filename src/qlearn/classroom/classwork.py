@@ -201,7 +201,7 @@ def grade_notebook(
             "most": mark.question.points,
             "kind": mark.verdict.kind,
             "diagnosis": mark.verdict.diagnosis,
-            "detail": mark.shown().detail,
+            "detail": mark.shown("on the cases that count").detail,
             "cell": mark.question.check_cell,
         }
         for mark in graded.marks.values()

@@ -84,11 +84,12 @@ def figures(name: str, records: Records) -> list[Any]:
     rows = commonest(records)
     wrong = go.Figure(
         go.Bar(
-            y=[f"{q}: {_short(text)}" for q, text, _ in rows],
+            # Plotly reads tags in labels, and diagnoses quote what a submission raised.
+            y=[f"{q}: {html.escape(_short(text))}" for q, text, _ in rows],
             x=[count for _, _, count in rows],
             orientation="h",
             marker_color=COLOURS["wrong"],
-            hovertext=[text for _, text, _ in rows],
+            hovertext=[html.escape(text) for _, text, _ in rows],
         )
     )
     wrong.update_yaxes(autorange="reversed")

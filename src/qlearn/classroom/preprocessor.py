@@ -2,12 +2,15 @@
 
 Each check cell gets the verdict as its output and, as its result, the points, which nbgrader takes
 as partial credit. A notebook that `grade_class` has not graded yet is graded now, in the sandbox.
+
+Texts that are not the release's are shown as typed: nbgrader's feedback renders Markdown and raw
+cells with all their HTML, scripts included.
 """
 
 from __future__ import annotations
 
-import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,10 @@ class TrustedGrades(NbGraderPreprocessor):
 
         names = resources["nbgrader"]
         course = Course(Path(self.course))
+        given = {c.source for c in course.release(names["assignment"]).cells}
+        for k, cell in enumerate(nb.cells):
+            if cell.cell_type != "code" and cell.source not in given:
+                nb.cells[k] = as_typed(cell)
         record = course.root / "graded" / names["assignment"] / f"{names['student']}.json"
         executed = record.with_suffix(".ipynb")
         if record.is_file() and executed.is_file():
@@ -48,7 +55,28 @@ class TrustedGrades(NbGraderPreprocessor):
                 cell.outputs = done.outputs
                 cell.execution_count = None
         if notes:  # for the student to read at the top of the feedback
-            lines = [f"- {html.escape(note)}" for note in notes]
-            text = "\n".join(["**What was repaired or missing in this submission**", "", *lines])
-            nb.cells.insert(0, nbformat.v4.new_markdown_cell(text))
+            title = "**What was repaired or missing in this submission**"
+            text = fenced("\n".join(f"- {note}" for note in notes))  # they quote names of files
+            nb.cells.insert(0, nbformat.v4.new_markdown_cell(f"{title}\n\n{text}"))
         return nb
+
+
+def fenced(text: str) -> str:
+    """Markdown that shows a text as it is, whatever stands in it.
+
+    >>> print(fenced("<b>"))
+    ~~~text
+    <b>
+    ~~~
+    """
+    longest = max(map(len, re.findall("~+", text)), default=0)
+    fence = "~" * max(longest + 1, 3)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def as_typed(cell: Any) -> Any:
+    """A Markdown cell that shows another cell's text."""
+    shown = nbformat.v4.new_markdown_cell(fenced(cell.source), metadata=cell.metadata)
+    if "id" in cell:
+        shown.id = cell.id
+    return shown

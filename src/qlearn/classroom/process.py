@@ -50,7 +50,7 @@ class Inside:
                     stderr=subprocess.PIPE,
                     pass_fds=[seccomp, arguments] if room.isolated else [],
                     cwd=self.scratch.name if self.scratch else None,
-                    env=None if room.isolated else environment(),
+                    env=environment(),  # bubblewrap's own would be seen in /proc/1
                     start_new_session=True,
                 )
         assert self.process.stdin and self.process.stdout
