@@ -37,6 +37,7 @@ from qlearn.results import usable_cores
 __all__ = ["Options", "digest", "grade_class", "grade_student", "take_in"]
 
 MANIFEST = "received/manifest.json"
+STAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # nbgrader's, of one submission
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,13 @@ def take_in(course: Course, name: str) -> dict[str, list[str]]:
         target = submitted / student / name
         target.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, target / f"{name}.ipynb")
-        if (stamp := _timestamp(kept)) is not None:
-            (target / "timestamp.txt").write_text(stamp, encoding="utf-8")
+        for file, text in ((STAMP, _timestamp(kept)), (SECRET, _secret(kept))):
+            (target / file).unlink(missing_ok=True)
+            if text is not None:
+                (target / file).write_text(text, encoding="utf-8")
         renamed = [f"The folder {folder.name} is called {student} here."] * (folder.name != student)
         notes[student] = [*renamed, *handed.notes, *repairs]
-        files = {file: str(path) for file, path in handed.files.items() if file != "timestamp.txt"}
+        files = {file: str(path) for file, path in handed.files.items() if file not in (STAMP, SECRET)}
         manifest[key] = {"digest": digest(notebook), "notes": notes[student], "files": files}
         if folder.name != student and not any(folder.iterdir()):
             folder.rmdir()
@@ -246,7 +249,7 @@ def _is_ours(theirs: Path, name: str, entry: dict[str, Any]) -> bool:
     path = theirs / f"{name}.ipynb"
     if not entry or theirs.is_symlink() or path.is_symlink() or not path.is_file():
         return False
-    others = {p.name for p in theirs.iterdir()} - {path.name, "timestamp.txt"}
+    others = {p.name for p in theirs.iterdir()} - {path.name, STAMP, SECRET}
     if others or path.stat().st_size > 10_000_000:
         return False
     try:
@@ -270,13 +273,21 @@ def _keep(theirs: Path, kept: Path) -> None:
 
 def _timestamp(kept: Path) -> str | None:
     """The time of a submission as nbgrader wrote it; None where it is no such text."""
-    path = kept / "timestamp.txt"
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > 100:
+    pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?( [\w/+:-]+)?"
+    return _short_text(kept / STAMP, pattern)
+
+
+def _secret(kept: Path) -> str | None:
+    """What `nbgrader submit` drew: feedback is released under a hash of it."""
+    return _short_text(kept / SECRET, r"[0-9a-f]{128}")
+
+
+def _short_text(path: Path, pattern: str) -> str | None:
+    """The text of a small plain file, if the pattern fits."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > 200:
         return None
     text = path.read_text(encoding="utf-8", errors="replace").strip()
-    return (
-        text if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?( [\w/+:-]+)?", text) else None
-    )
+    return text if re.fullmatch(pattern, text) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
