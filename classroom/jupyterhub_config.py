@@ -40,9 +40,11 @@ c.Spawner.environment = {
     "QLEARN_CACHE": "/srv/qlearn",  # one copy of the model for everybody
 }
 
-# A kernel that has been idle for an hour ends, and a server without kernels after another: their
-# memory is free again. Notebooks are files, and stay.
+# Kernels speak through files of their user: over TCP, which is the default, everybody on the machine
+# could listen to their outputs. A kernel that has been idle for an hour ends, and a server without
+# kernels after another: their memory is free again. Notebooks are files, and stay.
 c.Spawner.args = [
+    "--KernelManager.transport=ipc",
     "--MappingKernelManager.cull_idle_timeout=3600",
     "--MappingKernelManager.cull_connected=True",
     "--ServerApp.shutdown_no_activity_timeout=3600",

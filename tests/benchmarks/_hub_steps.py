@@ -137,6 +137,15 @@ def students_work(people: People, facts: Facts) -> Found:
     return f"{first}, {second}", {"questions": len(solved), "right_checks": right}
 
 
+def student_loads_the_model(people: People, facts: Facts) -> Found:
+    """Load the model from the folder that all share."""
+    who = facts["students"][1]
+    code = "from qlearn.zoo import load_model\nprint(load_model('smollm2-135m').num_parameters())"
+    (printed,) = people[who].run(code, keep=True)
+    facts["memory"] |= {"model_kernel_bytes": memory_of(who)["kernel"]}
+    return who, {"parameters": int(printed)}
+
+
 def hand_in(person: Person, work: Any) -> None:
     """Save a notebook with the server's own pages, as JupyterLab does."""
     notebook = {"cells": work.cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
@@ -189,6 +198,8 @@ def student_looks_around(people: People, facts: Facts) -> Found:
         assert people[second].run(code) == ["refused\n"], path
     code = f"import os\ntry:\n    os.listdir({str(exchange / 'inbound')!r})\n    print('seen')\n"
     assert people[second].run(code + "except PermissionError:\n    print('refused')") == ["refused\n"]
+    code = "import json; from ipykernel.connect import get_connection_info as g\n"
+    assert people[second].run(code + "print(json.loads(g())['transport'])") == ["ipc\n"]
     stamp = "2099-01-01 00:00:00.000000 UTC"
     forged = f"{exchange}/inbound/{first}+{NAME}+{stamp}+forged"
     linked = f"{exchange}/inbound/{second}+{NAME}+{stamp}+linked"
@@ -215,7 +226,8 @@ def teacher_collects_with_qlearn(people: People, facts: Facts) -> Found:
 
 STEPS = (
     *(hub_starts, browser_follows_the_link, everybody_logs_in, the_others_pull),
-    *(teacher_releases, students_fetch, students_work, students_submit),
+    *(teacher_releases, students_fetch, students_work, student_loads_the_model),
+    students_submit,
     *(teacher_collects_with_nbgrader, students_read_feedback),
     *(student_looks_around, teacher_collects_with_qlearn),
 )
