@@ -40,8 +40,8 @@ c.Spawner.environment = {
     "QLEARN_CACHE": "/srv/qlearn",  # one copy of the model for everybody
 }
 
-# Kernels speak through files of their user: over TCP, which is the default, everybody on the machine
-# could listen to their outputs. A kernel that has been idle for an hour ends, and a server without
+# Kernels speak through files of their user: over TCP, the default, everybody on the machine could
+# listen to their outputs. A kernel that has been idle for an hour ends, and a server without
 # kernels after another: their memory is free again. Notebooks are files, and stay.
 c.Spawner.args = [
     "--KernelManager.transport=ipc",

@@ -73,9 +73,9 @@ def exchanged(tmp_path_factory):
 def as_student(home, *arguments):
     """Run an nbgrader command in a student's home, under their name."""
     programs = str(Path(sys.executable).parent)
+    command = [sys.executable, "-m", "nbgrader", arguments[0], NAME, *arguments[1:]]
     subprocess.run(
-        [sys.executable, "-m", "nbgrader", arguments[0], NAME, *arguments[1:], "--course=qlearn"]
-        + [f"--student={home.name}"],
+        [*command, "--course=qlearn", f"--student={home.name}"],
         cwd=home,
         env={
             **os.environ,
@@ -107,7 +107,7 @@ def test_points_and_feedback_come_back_through_the_exchange(exchanged):
 @needs_nbgrader
 @pytest.mark.slow
 def test_what_was_collected_stays_and_what_is_newer_replaces_it(exchanged):
-    folder, points = exchanged
+    folder, _ = exchanged
     course = Course(folder / "course")
     exchange = folder / "exchange"
     students, left = collect_exchange(course, "a1", exchange, any_owner=True)
@@ -172,7 +172,9 @@ def test_no_link_and_no_special_file_is_followed(class_of_me, tmp_path):
     os.mkfifo(folder / "pipe")
     (folder / "deep").mkdir()
     (folder / "deep" / "data.bin").write_bytes(b"data")
-    elsewhere = submit(tmp_path / "exchange", ME, 0, "old").with_name(f"{ME}+{NAME}+{TIME.format(2)}")
+    elsewhere = submit(tmp_path / "exchange", ME, 0, "old").with_name(
+        f"{ME}+{NAME}+{TIME.format(2)}"
+    )
     elsewhere.symlink_to(tmp_path)
     _, left = collect_exchange(course, "a1", exchange)
     target = course.root / "submitted" / ME / NAME
@@ -248,7 +250,9 @@ def test_links_are_of_the_form_that_nbgitpuller_documents():
 
 def test_fragments_for_kubernetes_are_yaml_and_ask_for_what_was_measured():
     text = PAGE.read_text(encoding="utf-8")
-    values, job = (yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    values, job = (
+        yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    )
     user = values["singleuser"]
     limit = float(user["memory"]["limit"].removesuffix("G")) * 1e9
     run = load("hub")["memory"]

@@ -1,4 +1,4 @@
-"""What people do on a hub, over HTTP: log in, start their server, run code in it, call its pages."""
+"""What people do on a hub, over HTTP: log in, start a server, run code in it, call its pages."""
 
 from __future__ import annotations
 

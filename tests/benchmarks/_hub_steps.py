@@ -111,7 +111,10 @@ def students_fetch(people: People, facts: Facts) -> Found:
     for name in facts["students"]:
         act(people[name], "fetch")
         given = (home(name) / NAME / f"{NAME}.ipynb").read_bytes()
-        assert given == (home(facts["teacher"]) / COURSE / "release" / NAME / f"{NAME}.ipynb").read_bytes()
+        assert (
+            given
+            == (home(facts["teacher"]) / COURSE / "release" / NAME / f"{NAME}.ipynb").read_bytes()
+        )
     return ", ".join(facts["students"]), {}
 
 
@@ -121,10 +124,10 @@ def students_work(people: People, facts: Facts) -> Found:
     release = home(facts["teacher"]) / COURSE / "release" / NAME / f"{NAME}.ipynb"
     source = facts["root"] / "notebooks" / "assignments" / "source" / NAME / f"{NAME}.ipynb"
     whole, part = right_work(release, source), right_work(release, source)
-    blank = {grade: cell for grade, cell in cells(release).items()}
-    solved = [grade for grade, cell in cells(part.cells).items() if cell["source"] != blank[grade]["source"]]
+    blank, mine = cells(release), cells(part.cells)
+    solved = [grade for grade in mine if mine[grade]["source"] != blank[grade]["source"]]
     for grade in solved[1:]:
-        cells(part.cells)[grade]["source"] = blank[grade]["source"]
+        mine[grade]["source"] = blank[grade]["source"]
     facts["due"] = {first: sum(due(whole, SEED).values()), second: sum(due(part, SEED).values())}
     for name, work in ((first, whole), (second, part)):
         facts[f"work of {name}"] = work
@@ -189,7 +192,7 @@ def students_read_feedback(people: People, facts: Facts) -> Found:
 
 
 def student_looks_around(people: People, facts: Facts) -> Found:
-    """Try to see the seed, others' homes and submissions; forge a submission of another student."""
+    """Try to see the seed, homes and submissions; forge a submission of another student."""
     first, second = facts["students"]
     teacher, exchange = home(facts["teacher"]), facts["exchange"] / "qlearn"
     for path in (teacher / COURSE / "seed", teacher / COURSE / "gradebook.db", home(first)):
@@ -197,7 +200,12 @@ def student_looks_around(people: People, facts: Facts) -> Found:
         code += "    print('seen')\nexcept PermissionError:\n    print('refused')"
         assert people[second].run(code) == ["refused\n"], path
     code = f"import os\ntry:\n    os.listdir({str(exchange / 'inbound')!r})\n    print('seen')\n"
-    assert people[second].run(code + "except PermissionError:\n    print('refused')") == ["refused\n"]
+    assert people[second].run(code + "except PermissionError:\n    print('refused')") == [
+        "refused\n"
+    ]
+    code = f"import os\ntry:\n    os.rename({str(exchange)!r}, {str(exchange) + '-gone'!r})\n"
+    code += "    print('moved')\nexcept PermissionError:\n    print('refused')"
+    assert people[second].run(code) == ["refused\n"]
     code = "import json; from ipykernel.connect import get_connection_info as g\n"
     assert people[second].run(code + "print(json.loads(g())['transport'])") == ["ipc\n"]
     stamp = "2099-01-01 00:00:00.000000 UTC"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import runpy
 import secrets
 import shutil
 import subprocess
@@ -22,12 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from _hub_client import Person
 from _hub_steps import STEPS
+from traitlets.config.loader import PyFileConfigLoader
 
+from qlearn.classroom.course import COURSE_ID
 from qlearn.results import save
 
 ROOT = Path(__file__).parents[2]
@@ -41,20 +41,9 @@ PORT, GIT_PORT = 8000, 9418
 
 def names() -> tuple[list[str], list[str]]:
     """Teachers and students, as the configuration names them."""
-    read = SimpleNamespace()
-    words = runpy.run_path(
-        str(ROOT / "classroom" / "jupyterhub_config.py"), {"get_config": lambda: _Any(read)}
-    )
-    return sorted(words["TEACHERS"]), sorted(words["STUDENTS"])
-
-
-class _Any:
-    """Takes every setting."""
-
-    def __init__(self, _: object) -> None: ...
-
-    def __getattr__(self, name: str) -> _Any:
-        return _Any(None)
+    loader = PyFileConfigLoader("jupyterhub_config.py", path=str(ROOT / "classroom"))
+    groups = loader.load_config().JupyterHub.load_groups
+    return groups[f"formgrade-{COURSE_ID}"]["users"], groups[f"nbgrader-{COURSE_ID}"]["users"]
 
 
 def quiet(*command: object, **options: Any) -> str:
@@ -113,7 +102,7 @@ def folders(python: Path) -> Iterator[None]:
         EXCHANGE.mkdir(parents=True)
         teachers, _ = names()
         quiet("chown", teachers[0], EXCHANGE)
-        EXCHANGE.chmod(0o777)
+        EXCHANGE.chmod(0o1777)
         yield
     finally:
         for path in (CONFIG, CACHE, EXCHANGE.parent):
@@ -139,12 +128,16 @@ def running(command: list[object], log: Path, **options: Any) -> Iterator[subpro
 
 def versions(python: Path) -> dict[str, str]:
     """What runs: packages of the hub's environment, the proxy, node, the system."""
-    code = f"import json; from importlib.metadata import version as v; print(json.dumps({{p: v(p) for p in {PACKAGES!r}}}))"
+    code = "import json, sys; from importlib.metadata import version as v; "
+    code += f"print(json.dumps({{p: v(p) for p in {PACKAGES!r}}} | {{'Python': "
+    code += "sys.version.split()[0]}))"
     found = dict(json.loads(quiet(python, "-c", code)))
     listed = json.loads(quiet("npm", "ls", "--global", "--json", "--prefix", python.parents[1]))
     found["configurable-http-proxy"] = listed["dependencies"]["configurable-http-proxy"]["version"]
     system = dict(
-        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
     )
     return {
         **found,
@@ -171,7 +164,9 @@ def main(arguments: list[str]) -> int:
     """Set up, walk through all steps, save, and take everything away again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--on-this-machine", action="store_true", help="make users and folders")
-    parser.add_argument("--environment", type=Path, default=Path("/opt/hub"), help="made if missing")
+    parser.add_argument(
+        "--environment", type=Path, default=Path("/opt/hub"), help="made if missing"
+    )
     parser.add_argument("--log", type=Path, default=Path("/tmp/hub.log"), help="the hub's own")
     options = parser.parse_args(arguments)
     if not options.on_this_machine or os.geteuid() != 0:
@@ -199,9 +194,13 @@ def main(arguments: list[str]) -> int:
         url = f"http://127.0.0.1:{PORT}"
         people = {name: Person(url, name, password) for name, password in passwords.items()}
         facts = {
-            **{"url": url, "teacher": teachers[0], "students": students, "root": ROOT},
-            **{"repository": f"git://127.0.0.1:{GIT_PORT}/quantization-course"},
-            **{"branch": branch, "exchange": EXCHANGE},
+            "url": url,
+            "teacher": teachers[0],
+            "students": students,
+            "root": ROOT,
+            "repository": f"git://127.0.0.1:{GIT_PORT}/quantization-course",
+            "branch": branch,
+            "exchange": EXCHANGE,
         }
         rows = walk(people, facts, print)
         found = versions(python)

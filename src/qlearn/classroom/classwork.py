@@ -102,7 +102,9 @@ def take_in(course: Course, name: str) -> dict[str, list[str]]:
                 (target / file).write_text(text, encoding="utf-8")
         renamed = [f"The folder {folder.name} is called {student} here."] * (folder.name != student)
         notes[student] = [*renamed, *handed.notes, *repairs]
-        files = {file: str(path) for file, path in handed.files.items() if file not in (STAMP, SECRET)}
+        files = {
+            file: str(path) for file, path in handed.files.items() if file not in (STAMP, SECRET)
+        }
         manifest[key] = {"digest": digest(notebook), "notes": notes[student], "files": files}
         if folder.name != student and not any(folder.iterdir()):
             folder.rmdir()

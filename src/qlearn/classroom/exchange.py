@@ -133,5 +133,3 @@ def _copy(source: Path, target: Path) -> list[str]:
                     with copy.open("wb") as out:
                         shutil.copyfileobj(stream, out, 1 << 20)
     return left
-
-
