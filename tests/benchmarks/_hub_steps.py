@@ -7,6 +7,7 @@ gives who did it and what else is worth keeping.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -61,7 +62,7 @@ def browser_follows_the_link(people: People, facts: Facts) -> Found:
     who = facts["students"][0]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         page = browser.new_page()
         page.goto(link(facts))
@@ -194,18 +195,15 @@ def students_read_feedback(people: People, facts: Facts) -> Found:
 def student_looks_around(people: People, facts: Facts) -> Found:
     """Try to see the seed, homes and submissions; forge a submission of another student."""
     first, second = facts["students"]
-    teacher, exchange = home(facts["teacher"]), facts["exchange"] / "qlearn"
-    for path in (teacher / COURSE / "seed", teacher / COURSE / "gradebook.db", home(first)):
-        code = f"import os\ntry:\n    os.stat({str(path)!r}), os.listdir({str(path)!r})\n"
-        code += "    print('seen')\nexcept PermissionError:\n    print('refused')"
-        assert people[second].run(code) == ["refused\n"], path
-    code = f"import os\ntry:\n    os.listdir({str(exchange / 'inbound')!r})\n    print('seen')\n"
-    assert people[second].run(code + "except PermissionError:\n    print('refused')") == [
-        "refused\n"
-    ]
-    code = f"import os\ntry:\n    os.rename({str(exchange)!r}, {str(exchange) + '-gone'!r})\n"
-    code += "    print('moved')\nexcept PermissionError:\n    print('refused')"
-    assert people[second].run(code) == ["refused\n"]
+    course, exchange = home(facts["teacher"]) / COURSE, facts["exchange"] / "qlearn"
+    for statement in (
+        f"open({str(course / 'seed')!r})",
+        f"open({str(course / 'gradebook.db')!r})",
+        f"os.listdir({str(home(first))!r})",
+        f"os.listdir({str(exchange / 'inbound')!r})",
+        f"os.rename({str(exchange)!r}, {str(exchange) + '-gone'!r})",
+    ):
+        refused(people[second], statement)
     code = "import json; from ipykernel.connect import get_connection_info as g\n"
     assert people[second].run(code + "print(json.loads(g())['transport'])") == ["ipc\n"]
     stamp = "2099-01-01 00:00:00.000000 UTC"
@@ -213,9 +211,17 @@ def student_looks_around(people: People, facts: Facts) -> Found:
     linked = f"{exchange}/inbound/{second}+{NAME}+{stamp}+linked"
     people[second].shell(
         f"cp -r ~/{NAME} '{forged}' && cp -r ~/{NAME} '{linked}' && "
-        f"ln -s {teacher / COURSE / 'seed'} '{linked}/seed.txt' && chmod -R a+rX '{forged}' '{linked}'"
+        f"ln -s {course / 'seed'} '{linked}/seed.txt' && "
+        f"chmod -R a+rX '{forged}' '{linked}'"
     )
     return second, {}
+
+
+def refused(person: Person, statement: str) -> None:
+    """Raise unless the system forbids a statement to a user."""
+    code = f"import os\ntry:\n    {statement}\n    print('done')\n"
+    code += "except PermissionError:\n    print('refused')"
+    assert person.run(code) == ["refused\n"], f"{person.name} may: {statement}"
 
 
 def teacher_collects_with_qlearn(people: People, facts: Facts) -> Found:

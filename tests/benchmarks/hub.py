@@ -93,7 +93,7 @@ def accounts(people: list[str]) -> Iterator[dict[str, str]]:
 @contextmanager
 def folders(python: Path) -> Iterator[None]:
     """The configuration's copy, the shared model, the exchange."""
-    for path in (CONFIG, CACHE, EXCHANGE):
+    for path in (CONFIG, CACHE, EXCHANGE.parent):
         if path.exists():
             raise RuntimeError(f"{path} exists: this script would take it away; move it first")
     try:
