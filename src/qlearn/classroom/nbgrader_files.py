@@ -1,7 +1,7 @@
 """The two small files that nbgrader lays beside a submission: when it was made, and its secret.
 
-`nbgrader submit` draws the secret, and feedback is released under a hash of it: without it no student
-can fetch theirs. Both come from the student, so their text is looked at before it goes on.
+`nbgrader submit` draws the secret, and feedback is released under a hash of it: without it no
+student can fetch theirs. Both come from the student, so their text is looked at before it goes on.
 """
 
 from __future__ import annotations
