@@ -124,6 +124,23 @@ def test_what_was_collected_stays_and_what_is_newer_replaces_it(exchanged):
     assert not (course.root / "submitted" / "ben" / NAME / "submission_secret.txt").exists()
 
 
+@needs_bubblewrap
+@needs_nbgrader
+@pytest.mark.slow
+def test_nbgrader_s_own_collect_does_what_the_page_says(exchanged):
+    """It believes names and follows links: where it no longer does, change the page."""
+    folder, _ = exchanged
+    course = Course(folder / "course")
+    exchange = folder / "exchange"
+    forged = inbound(exchange) / f"ada+{NAME}+2099-01-02 00:00:00.000000 UTC+forged"
+    forged.mkdir()
+    (forged / "seed.txt").symlink_to(course.root / "seed")
+    course.nbgrader("collect", NAME, "--update", f"--Exchange.root={exchange}")
+    taken = course.root / "submitted" / "ada" / NAME / "seed.txt"
+    assert str(SEED) in taken.read_text()
+    assert not taken.is_symlink()
+
+
 @pytest.fixture
 def class_of_me(tmp_path):
     """A course and an exchange in which the user who runs the test is a student."""
