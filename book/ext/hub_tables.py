@@ -27,7 +27,7 @@ def memory(hub: dict[str, Any], chapters: dict[str, Any]) -> list[tuple[str, ...
     cases = (
         ("JupyterLab open, nothing runs", server),
         ("assignment 1, all of it run", server + run["kernel_bytes"]),
-        ("smollm2-135m loaded", server + run["model_kernel_bytes"]),
+        ("smollm2-135m loaded and run", server + run["model_kernel_bytes"]),
         (f"the heaviest chapter ({heaviest['title']})", server + heaviest["memory_bytes"]),
     )
     return [
