@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -172,6 +173,7 @@ def main(arguments: list[str]) -> int:
     if not options.on_this_machine or os.geteuid() != 0:
         print("hub: left out, it makes users of the machine; as root: " + COMMAND)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("hub: stopped"))  # and clean up
     environment(options.environment)
     python = options.environment / "bin" / "python"
     teachers, students = names()
