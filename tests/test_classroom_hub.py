@@ -289,3 +289,24 @@ def test_the_committed_walk_went_through_all_steps(bench):
         (step.__doc__ or "").splitlines()[0] for step in steps
     ]
     assert {"jupyterhub", "nbgitpuller", "nbgrader"} <= set(results["installed"])
+
+
+def test_an_installed_package_takes_the_clone_that_it_is_run_in(monkeypatch, tmp_path):
+    from qlearn.classroom import course
+
+    monkeypatch.setattr(course, "__file__", str(tmp_path / "course.py"))
+    monkeypatch.chdir(ROOT / "book")
+    assert course._clone() == ROOT
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CourseError, match="run this in one"):
+        course._clone()
+
+
+def test_a_new_course_is_closed_to_others(tmp_path):
+    with pytest.raises(CourseError, match="no source notebook"):
+        make_course(tmp_path / "course", seed=1, sources=tmp_path)
+    assert (tmp_path / "course").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "shared").mkdir(mode=0o750)
+    with pytest.raises(CourseError, match="no source notebook"):
+        make_course(tmp_path / "shared", seed=1, sources=tmp_path)
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o750  # a teacher's own choice stays
