@@ -306,7 +306,8 @@ def test_a_new_course_is_closed_to_others(tmp_path):
     with pytest.raises(CourseError, match="no source notebook"):
         make_course(tmp_path / "course", seed=1, sources=tmp_path)
     assert (tmp_path / "course").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "shared").mkdir(mode=0o750)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o750)
     with pytest.raises(CourseError, match="no source notebook"):
         make_course(tmp_path / "shared", seed=1, sources=tmp_path)
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o750  # a teacher's own choice stays
