@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> int:
         hub = [python.parent / hub[0], *hub[1:]]
         state = CONFIG / "state"
         state.mkdir(mode=0o700)
-        env = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}
+        env = {"PATH": path, "HOME": str(Path.home()), "LANG": "C.UTF-8"}
         stack.enter_context(running(hub, options.log, cwd=state, env=env))
         url = f"http://127.0.0.1:{PORT}"
         people = {name: Person(url, name, password) for name, password in passwords.items()}
