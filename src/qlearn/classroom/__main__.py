@@ -31,10 +31,17 @@ def parser() -> argparse.ArgumentParser:
     release = tasks.add_parser("release", help="write the clone's notebooks/assignments/release")
     release.add_argument("--to", type=Path, help="another folder")
 
-    collect = tasks.add_parser("collect", help="sort an LMS's download of all submissions")
+    collect = tasks.add_parser("collect", help="take submissions from an LMS or the exchange")
     collect.add_argument("folder", type=Path)
     collect.add_argument("assignment")
-    collect.add_argument("source", type=Path, help="the zip of Canvas or Moodle, or a folder")
+    collect.add_argument(
+        "source", type=Path, help="the zip of Canvas or Moodle, a folder, or nbgrader's exchange"
+    )
+    collect.add_argument(
+        "--any-owner",
+        action="store_true",
+        help="of the exchange: believe a folder's name, whichever user of the system owns it",
+    )
 
     grade = tasks.add_parser("grade", help="grade, write feedback and the lists of grades")
     grade.add_argument("folder", type=Path)
@@ -84,10 +91,15 @@ def _run(options: argparse.Namespace, course_type: type) -> int:
     course = course_type(options.folder.resolve())
     if options.task == "collect":
         from qlearn.classroom.downloads import collect
+        from qlearn.classroom.exchange import collect_exchange, inbound
 
-        students, left = collect(course, options.assignment, options.source)
+        place = options.assignment, options.source
+        if inbound(options.source).is_dir():
+            students, left = collect_exchange(course, *place, any_owner=options.any_owner)
+        else:
+            students, left = collect(course, *place)
         if left:
-            print("Of no known name, look at these by hand:", *left, sep="\n  ")
+            print("Left out, look at these by hand:", *left, sep="\n  ")
         print(f"{len(students)} submissions are in {course.root / 'submitted'}.")
         return 0
     if options.task == "grade":

@@ -30,6 +30,7 @@ from qlearn.capstone import code_bytes
 from qlearn.classroom.course import Course, questions_of
 from qlearn.classroom.grade import grade, room_for
 from qlearn.classroom.intake import read_submission
+from qlearn.classroom.nbgrader_files import SMALL_FILES, carry
 from qlearn.classroom.rebuild import grade_id, rebuild
 from qlearn.classroom.sandbox import Limits, NotIsolatedError, availability
 from qlearn.results import usable_cores
@@ -95,11 +96,10 @@ def take_in(course: Course, name: str) -> dict[str, list[str]]:
         target = submitted / student / name
         target.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, target / f"{name}.ipynb")
-        if (stamp := _timestamp(kept)) is not None:
-            (target / "timestamp.txt").write_text(stamp, encoding="utf-8")
+        carry(kept, target)
         renamed = [f"The folder {folder.name} is called {student} here."] * (folder.name != student)
         notes[student] = [*renamed, *handed.notes, *repairs]
-        files = {file: str(path) for file, path in handed.files.items() if file != "timestamp.txt"}
+        files = {file: str(path) for file, path in handed.files.items() if file not in SMALL_FILES}
         manifest[key] = {"digest": digest(notebook), "notes": notes[student], "files": files}
         if folder.name != student and not any(folder.iterdir()):
             folder.rmdir()
@@ -246,7 +246,7 @@ def _is_ours(theirs: Path, name: str, entry: dict[str, Any]) -> bool:
     path = theirs / f"{name}.ipynb"
     if not entry or theirs.is_symlink() or path.is_symlink() or not path.is_file():
         return False
-    others = {p.name for p in theirs.iterdir()} - {path.name, "timestamp.txt"}
+    others = {p.name for p in theirs.iterdir()} - {path.name, *SMALL_FILES}
     if others or path.stat().st_size > 10_000_000:
         return False
     try:
@@ -266,17 +266,6 @@ def _keep(theirs: Path, kept: Path) -> None:
     else:  # a file or a link where a folder should be
         kept.mkdir()
         shutil.move(str(theirs), str(kept / theirs.name))
-
-
-def _timestamp(kept: Path) -> str | None:
-    """The time of a submission as nbgrader wrote it; None where it is no such text."""
-    path = kept / "timestamp.txt"
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > 100:
-        return None
-    text = path.read_text(encoding="utf-8", errors="replace").strip()
-    return (
-        text if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?( [\w/+:-]+)?", text) else None
-    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -24,20 +24,20 @@ from qlearn.notebook_cells import Publication, generated, read_publication
 from qlearn.notebook_normal import normalise
 from qlearn.notebooks import find_root, write
 
-__all__ = ["Course", "CourseError", "make_course", "make_releases"]
+__all__ = ["COURSE_ID", "Course", "CourseError", "make_course", "make_releases"]
 
-CONFIG = '''"""Written by `python -m qlearn.classroom course`."""
+COURSE_ID = "qlearn"
+CONFIG = f'''"""Written by `python -m qlearn.classroom course`."""
 
 import os
 
 here = os.path.dirname(os.path.abspath(__file__))
 c = get_config()  # noqa: F821 (nbgrader defines it)
 c.CourseDirectory.root = here
-c.CourseDirectory.course_id = "qlearn"
-c.Exchange.course_id = "qlearn"
+c.CourseDirectory.course_id = "{COURSE_ID}"
 
 # A blank returns nothing, so that a notebook runs through before it is finished.
-c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\\n..."}
+c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\\n..."}}
 
 # Grading: in place of nbgrader's execution, the sandbox, and scores that are made outside it.
 c.Autograde.autograde_preprocessors = [
@@ -142,10 +142,11 @@ def make_course(
     """
     if seed == 0:
         raise CourseError("seed=0 gives the visible cases: students know them; choose another")
-    root = find_root(Path(__file__))
+    root = _clone()
     sources = sources or root / "notebooks" / "assignments" / "source"
     course = Course(folder.resolve())
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True, mode=0o700)  # on a shared machine: the gradebook lies here
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     if seed is not None or not (folder / "seed").is_file():
         chosen = seed if seed is not None else secrets.randbelow(2**31 - 1) + 1
@@ -168,6 +169,20 @@ def make_course(
     if not course.assignments():
         raise CourseError(f"there is no source notebook in {sources}")
     return course
+
+
+def _clone() -> Path:
+    """The clone that this package lies in; where it is installed, the one of the working folder."""
+    try:
+        return find_root(Path(__file__))
+    except ValueError:
+        pass
+    try:
+        return find_root(Path.cwd())
+    except ValueError as error:
+        raise CourseError(
+            "assignments' sources are in a clone of the course's repository: run this in one"
+        ) from error
 
 
 def _write_source(path: Path, target: Path, publication: Publication) -> None:
