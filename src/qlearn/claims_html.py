@@ -24,7 +24,7 @@ class ClaimsTable:
         body = "".join(_html(*row) for row in self.rows)
         head = '<th scope="col">claim, and our figure</th><th scope="col">verdict</th>'
         return (
-            '<table class="claims" style="width:100%;table-layout:fixed;margin-top:0.75em"><colgroup>'
+            '<table class="claims" style="width:100%;table-layout:fixed"><colgroup>'
             '<col style="width:68%"><col style="width:32%"></colgroup>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
