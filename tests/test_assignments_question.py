@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qlearn.assignments import check, find, in_assignment
+from qlearn.assignments import assignments, check, find, in_assignment
 from qlearn.assignments.a0 import QUESTIONS
 from qlearn.assignments.question import Question, points_for
 from qlearn.checks import Verdict
@@ -64,3 +64,35 @@ def test_a_question_that_cannot_work_is_refused(field):
     fields = {name: getattr(QUESTIONS[0], name) for name in Question.__dataclass_fields__}
     with pytest.raises(ValueError, match=r"id=|points=|answer=|title"):
         Question(**{**fields, **field})
+
+
+def test_the_notebooks_check_does_not_give_a_predicted_value_away():
+    """One wrong try must not earn the points: the value is the same where it is graded."""
+    shown = str(check("a1.by_hand", {"scale": 0.31, "zero_point": 5, "codes": [0, 3, 6, 7, 15]}))
+    assert "Not right: `scale`. Right: `zero_point`, `codes`." in shown
+    assert "1 of 2 points" in shown
+    assert "0.2" not in shown
+    listed = check("a1.noise", {"largest": 2, "mean_square": 4})
+    assert "what many bits tend to" in str(listed)
+
+
+def wrong_everywhere(expected):
+    """A value of the same shape in which nothing is right."""
+    if isinstance(expected, dict):
+        return {key: wrong_everywhere(item) for key, item in expected.items()}
+    if isinstance(expected, list):
+        return [wrong_everywhere(item) for item in expected]
+    return "no such thing" if isinstance(expected, str) else 12_345.5
+
+
+def test_no_wrong_value_is_answered_with_the_right_one():
+    tried = 0
+    for question in (q for name in assignments() for q in in_assignment(name)):
+        expected = question.exercise(0).expected
+        if isinstance(expected, dict | list):
+            tried += 1
+            verdict = check(question.id, wrong_everywhere(expected))
+            assert not verdict.passed
+            assert not verdict.table
+            assert "expected" not in verdict.message
+    assert tried >= 8

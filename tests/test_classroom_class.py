@@ -124,6 +124,21 @@ def test_the_committed_releases_hold_no_solution():
         assert not [line for line in secret if line in given], path.name
 
 
+@pytest.mark.parametrize("path", sorted(RELEASE.glob("a*/a*.ipynb")), ids=lambda p: p.parent.name)
+def test_a_release_says_where_to_write_and_what_to_hand_in(path):
+    cells = nbformat.read(path, as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert "where `# YOUR CODE HERE` stands" in prose
+    handed_in = prose.partition("**To hand in**")[2].partition("\n\n")[0]
+    assert f"`{path.name}`" in handed_in
+    assert ("`entry.bin`" in handed_in) == (path.stem == "a6_capstone")
+    blanks = [c.source for c in cells if c.metadata.get("nbgrader", {}).get("solution")]
+    assert len(blanks) == len(in_assignment(path.stem[:2]))
+    for source in blanks:
+        assert "# YOUR CODE HERE" in source
+        assert source.splitlines()[-1].strip() == "pass", "an Ellipsis would be shown as a result"
+
+
 @needs_nbgrader
 @pytest.mark.slow
 def test_a_course_keeps_its_seed_and_a_variant_has_its_own(tmp_path):

@@ -33,7 +33,8 @@ def pins():
 def named():
     extras = PROJECT["optional-dependencies"]
     lines = [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra)]
-    return [Requirement(line) for line in lines]
+    found = [Requirement(line) for line in lines]
+    return [one for one in found if one.name != PROJECT["name"]]  # an extra that names another
 
 
 def conda():
@@ -96,6 +97,12 @@ def test_what_chapters_import_is_in_the_course_extra():
             used |= imports_of(path) & modules
     assert used, "the package imports none of them: this test reads the wrong folder"
     assert used <= course
+
+
+def test_what_grades_a_class_runs_the_courses_questions():
+    """A teacher installs `qlearn[classroom]` alone."""
+    lines = [Requirement(line) for line in _extra("classroom")]
+    assert {"course"} == set().union(*(one.extras for one in lines if one.name == PROJECT["name"]))
 
 
 def _extra(name):

@@ -18,6 +18,7 @@ from qlearn.notebook_cells import (
     generated,
     read_publication,
 )
+from qlearn.notebook_normal import normalise
 
 PUBLISHED = Publication("me/course", "main", "0.1.0")
 
@@ -33,6 +34,9 @@ def test_generated_cells_are_replaced_not_repeated():
     assert again.cells[2].execution_count == 5
     assert len(again.cells) == 4
     assert again.cells[1].source == badges("01_title.ipynb", PUBLISHED)
+    kept = normalise(again).cells[2].metadata
+    assert kept["jupyter"]["source_hidden"], "JupyterLab would show 40 lines before the chapter"
+    assert kept["cellView"] == "form"  # as Colab says it
 
 
 def test_badges_point_at_the_published_file():

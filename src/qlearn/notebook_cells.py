@@ -139,7 +139,12 @@ def generated(notebook: Any, name: str, publication: Publication) -> Any:
     )
     bootstrap = nbformat.v4.new_code_cell(
         bootstrap_cell(publication),
-        metadata={"tags": [BOOTSTRAP_TAG, "remove-cell"]},
+        # Folded in JupyterLab and in Colab: a reader's first sight is the chapter.
+        metadata={
+            "cellView": "form",
+            "jupyter": {"source_hidden": True},
+            "tags": [BOOTSTRAP_TAG, "remove-cell"],
+        },
         execution_count=counts[0] if counts else None,
     )
     fresh.cells = [*cells[:1], buttons, bootstrap, *cells[1:]]

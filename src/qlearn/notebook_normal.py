@@ -5,7 +5,10 @@ from typing import Any
 
 import nbformat
 
-KEPT_CELL_METADATA = {"tags", "nbgrader", "mystnb", "editable", "deletable"}
+KEPT_CELL_METADATA = {
+    *("tags", "nbgrader", "mystnb", "editable", "deletable"),
+    *("cellView", "jupyter"),  # a cell whose code is folded, in Colab and in JupyterLab
+}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PLOTLY_VIEW = "application/vnd.plotly.v1+json"
 EXPLORER = "application/vnd.qlearn.explorer+json"

@@ -7,12 +7,14 @@ first asked for. ``check`` is what a notebook's check cell calls.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
 from qlearn.assignments.question import Packaged, Question
+from qlearn.assignments.withhold import without_answer
 from qlearn.checks import Verdict
 
 __all__ = ["Packaged", "Question", "assignments", "check", "find", "in_assignment"]
@@ -59,6 +61,11 @@ def find(question_id: str) -> Question:
 def check(question_id: str, answer: Any) -> Verdict:
     """Check an answer on the visible cases and say how many points they give.
 
-    Grading uses other cases, made with the teacher's seed.
+    Grading uses other cases, made with the teacher's seed. A value that is predicted or worked out
+    by hand is the same for both: there the check says which part is wrong, and keeps the answer.
     """
-    return find(question_id).mark(answer, seed=0).shown()
+    question = find(question_id)
+    mark = question.mark(answer, seed=0)
+    if not question.exercise(0).is_function:
+        mark = replace(mark, verdict=without_answer(question.exercise(0), mark.verdict))
+    return mark.shown()

@@ -36,8 +36,8 @@ c = get_config()  # noqa: F821 (nbgrader defines it)
 c.CourseDirectory.root = here
 c.CourseDirectory.course_id = "{COURSE_ID}"
 
-# A blank returns nothing, so that a notebook runs through before it is finished.
-c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\\n..."}}
+# A blank returns and shows nothing, so that a notebook runs through before it is finished.
+c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\npass"}}
 
 # Grading: in place of nbgrader's execution, the sandbox, and scores that are made outside it.
 c.Autograde.autograde_preprocessors = [
