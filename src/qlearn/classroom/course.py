@@ -37,7 +37,7 @@ c.CourseDirectory.root = here
 c.CourseDirectory.course_id = "{COURSE_ID}"
 
 # A blank returns and shows nothing, so that a notebook runs through before it is finished.
-c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\npass"}}
+c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\\npass"}}
 
 # Grading: in place of nbgrader's execution, the sandbox, and scores that are made outside it.
 c.Autograde.autograde_preprocessors = [
