@@ -1,4 +1,4 @@
-"""A verdict on a value that does not give the value away, or one wrong try would earn the points."""
+"""A verdict on a value that does not give the value away: one wrong try must not earn points."""
 
 from __future__ import annotations
 
