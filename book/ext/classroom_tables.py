@@ -14,7 +14,6 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 from qlearn.assignments import assignments, in_assignment
@@ -22,7 +21,6 @@ from qlearn.classroom.objectives import OBJECTIVES
 from qlearn.exercises import in_chapter
 from qlearn.results import load
 
-ROOT = Path(__file__).parents[2]
 WARM_UP = "a0"
 CLASSES = (30, 200, 1000)  # submissions
 CORES = (2, 8, 32)
@@ -151,8 +149,8 @@ class Objectives(Directive):
     """``{objectives}``: what students learn, with the chapters, exercises and questions for it."""
 
     def run(self) -> list[nodes.Node]:
-        """The table; chapters are links."""
-        lines = [(text, _links(numbers), *rest) for text, numbers, *rest in objectives()]
+        """The table."""
+        lines = [(text, ", ".join(map(str, k)), *rest) for text, k, *rest in objectives()]
         headings = ("You will be able to", "Chapters", "Exercises", "Questions")
         return [table(headings, lines)]
 
@@ -210,23 +208,6 @@ class Attacks(Directive):
             raise self.error(str(error)) from error
         remedy = "What helps" if kind == "open" else "What meets it"
         return [table(("Attack", "What it tries", remedy, "Outcome", "Earned"), lines)]
-
-
-def _links(chapters: Sequence[int]) -> nodes.paragraph:
-    """``2, 3``, each a link to that chapter."""
-    paragraph = nodes.paragraph()
-    for chapter in chapters:
-        (path,) = (ROOT / "notebooks").glob(f"{chapter:02d}_*.ipynb")
-        paragraph += [nodes.Text(", ")] if len(paragraph) else []
-        paragraph += pending_xref(
-            "",
-            nodes.inline("", str(chapter)),
-            refdomain="std",
-            reftype="doc",
-            reftarget=f"/notebooks/{path.stem}",
-            refexplicit=True,
-        )
-    return paragraph
 
 
 def _row(cells: Sequence[str | nodes.paragraph]) -> nodes.row:
