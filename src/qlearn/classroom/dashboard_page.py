@@ -21,8 +21,11 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: auto; padd
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: .4em .6em; border-bottom: 1px solid var(--rule); vertical-align: bottom;
   text-align: right; }
-th:first-child, td:last-child:nth-child(3) { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:nth-child(3):last-child,
+th:nth-child(3):last-child { text-align: left; overflow-wrap: anywhere; }
 tbody th { font-weight: normal; width: 60%; }
+tbody th:nth-last-child(2) { width: 88%; }
+tbody th:nth-last-child(3) { width: 20%; }
 thead th { color: var(--quiet); font-weight: normal; }
 small { color: var(--quiet); }
 .bar { display: flex; height: .8em; margin-top: .3em; background: none; }
@@ -34,6 +37,7 @@ small { color: var(--quiet); }
   body { font-size: 14px; }
   th, td { padding: .3em .25em; }
   tbody th { width: 45%; }
+  tbody th:nth-last-child(2) { width: 78%; }
 }
 @media print { .bar, .key { print-color-adjust: exact; } }
 """

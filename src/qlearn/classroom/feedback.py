@@ -13,12 +13,14 @@ from qlearn.classroom.course import Course, questions_of
 __all__ = ["readable", "rewrite"]
 
 WITHOUT_GENERATED_CELLS = (
+    "--HTMLExporter.preprocessors=nbconvert.preprocessors.TagRemovePreprocessor",
     "--TagRemovePreprocessor.enabled=True",
     "--TagRemovePreprocessor.remove_cell_tags=remove-cell",
 )
 # A verdict is a paragraph, which nbgrader's page puts on one line; code keeps its lines.
 STYLE = """<meta name="viewport" content="width=device-width, initial-scale=1"><style>
 .output_area pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+.output_execute_result { display: none; } /* the points, which stand beside the cell's name */
 .rendered_html td, .rendered_html th { padding: .2em .8em; }
 #toc li { margin-bottom: .4em; }
 .toc-said { display: block; color: #333; }
