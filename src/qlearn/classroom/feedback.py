@@ -19,14 +19,14 @@ WITHOUT_GENERATED_CELLS = (
 )
 # A verdict is a paragraph, which nbgrader's page puts on one line; code keeps its lines.
 STYLE = """<meta name="viewport" content="width=device-width, initial-scale=1"><style>
-.output_area pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+.output_area pre { white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; }
 .output_execute_result { display: none; } /* the points, which stand beside the cell's name */
 .rendered_html td, .rendered_html th { padding: .2em .8em; }
+div.prompt { display: none; }
 #toc li { margin-bottom: .4em; }
 .toc-said { display: block; color: #333; }
 @media (max-width: 40em) {
   .container, #notebook-container, .panel-body { padding: 4px; }
-  div.prompt { display: none; }
   .output_area pre { font-size: 12px; }
   div.nbgrader_cell .panel-heading { height: auto; overflow: auto; }
 }
