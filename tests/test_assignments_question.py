@@ -5,6 +5,8 @@ import torch
 
 from qlearn.assignments import assignments, check, find, in_assignment
 from qlearn.assignments.a0 import QUESTIONS
+from qlearn.assignments.a2_groups import _is_clear
+from qlearn.assignments.cases import off_ties
 from qlearn.assignments.question import Question, points_for
 from qlearn.checks import Verdict
 
@@ -96,3 +98,14 @@ def test_no_wrong_value_is_answered_with_the_right_one():
             assert not verdict.table
             assert "expected" not in verdict.message
     assert tried >= 8
+
+
+# Seeds that a course drew and for which a real layer's own rows hold a near-tie.
+@pytest.mark.parametrize("seed", [1_628_199_902, *range(1, 40)])
+def test_every_seed_makes_cases_without_near_ties(seed):
+    for question in ("a1.grid", "a1.codes", "a2.groups"):
+        cases = find(question).make(seed).build_cases()
+        assert len(cases) == len(find(question).parts)
+    weight, scale, *_ = find("a1.codes").make(seed).build_cases()[-1]
+    assert off_ties(weight / scale)
+    assert _is_clear(find("a2.groups").make(seed).build_cases()[-1])

@@ -61,10 +61,17 @@ def test_what_was_handed_in_is_kept_and_feedback_explains(graded):
     looped = (folder / "feedback" / "hostile 000" / name / f"{name}.html").read_text()
     assert "stopped: it takes longer than" in looped
     assert "points on the cases that count" in looped
+    titles = [question.title for question in in_assignment("a1")]
+    for title in titles:
+        assert f">{title}</a> (Score: " in looped
+    assert "Test cell" not in looped
+    assert "_bootstrap" not in looped  # 40 lines that are no student's
+    assert "pre-wrap" in looped
     dashboard = (folder / "dashboard.html").read_text(encoding="utf-8")
     assert "The commonest diagnoses" in dashboard
     assert "hostile 002" in dashboard
-    assert 'src="http' not in dashboard
+    assert "src=" not in dashboard
+    assert len(dashboard) < 100_000
 
 
 @needs_bubblewrap
@@ -185,12 +192,17 @@ def test_lists_of_grades_are_as_canvas_and_moodle_read_them():
     canvas = canvas_rows("a1", ROSTER_AND_ABSENT, RECORDS)
     assert canvas[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "a1"]
     assert canvas[1] == ["Points Possible", "", "", "", "", "26"]
-    assert canvas[2] == ["Zoë", "4711", "", "4711", "A", "12.5"]
+    assert canvas[2] == ["Zoë", "4711", "", "", "A", "12.5"]  # a number is no login
     assert canvas[3][0] == "'=1+1"  # no spreadsheet computes it
     assert canvas[4][5] == ""
-    moodle = moodle_rows("a1", ROSTER_AND_ABSENT, RECORDS)
-    assert moodle[1] == ["4711", "z@x.org", "12.5", ""]
-    assert moodle[2][3] == "Nothing was handed in. a1.x: No."
+    moodle = moodle_rows(ROSTER_AND_ABSENT, RECORDS, "2026-11-25 11:00")
+    sheet = [dict(zip(moodle[0], row, strict=True)) for row in moodle[1:]]
+    # An upload of Moodle's worksheet finds these three columns by their names.
+    assert [one["Identifier"] for one in sheet] == ["Participant 4711", "", ""]
+    assert [one["Grade"] for one in sheet] == ["12.5", "0", ""]
+    assert [one["Last modified (grade)"] for one in sheet] == ["2026-11-25 11:00"] * 2 + [""]
+    assert sheet[0]["Email address"] == "z@x.org"
+    assert sheet[1]["Feedback comments"] == "Nothing was handed in. a1.x: No."
     text = io.StringIO()
     csv.writer(text).writerows(canvas)
     assert list(csv.reader(io.StringIO(text.getvalue()))) == canvas
@@ -217,6 +229,8 @@ def test_downloads_are_sorted_by_what_the_lms_calls_them(bare, tmp_path):
         archive.writestr("doejohn_LATE_4712_98_a1_words.ipynb", "{}")
         archive.writestr("李雷_815_assignsubmission_file_/a1_words.ipynb", "{}")
         archive.writestr("李雷_815_assignsubmission_file_/model.bin", "x")
+        archive.writestr("Ana Müller_816_assignsubmission_file_a1_words.ipynb", "{}")
+        archive.writestr("Li Wei_817_assignsubmission_file/a1_words.ipynb", "{}")
         archive.writestr("../../../evil_1_2_../../x.ipynb", "{}")
         archive.writestr("doejane_4713_99_.bashrc", "{}")
         archive.writestr("read me.txt", "")
@@ -232,6 +246,7 @@ def test_downloads_are_sorted_by_what_the_lms_calls_them(bare, tmp_path):
     assert {
         *("4711/a1_words/a1_words.ipynb", "4712/a1_words/a1_words.ipynb"),
         *("815/a1_words/a1_words.ipynb", "815/a1_words/model.bin"),
+        *("816/a1_words/a1_words.ipynb", "817/a1_words/a1_words.ipynb"),
     } <= written
     outside = [p for p in tmp_path.parent.rglob("x.ipynb") if not p.is_relative_to(folder)]
     assert outside == []

@@ -77,6 +77,7 @@ def bootstrap_cell(publication: Publication) -> str:
     pip is held to those very versions; the rest changes only where it is too old.
     """
     code = """
+        # Set-up: run this cell first.
         # The same in all chapters; `python -m qlearn.notebooks --write` writes it. Don't edit it.
         def _bootstrap(requirement):
             import importlib.util

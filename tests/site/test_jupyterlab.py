@@ -1,12 +1,15 @@
-"""An explorer in JupyterLab itself: a slider moved with the keyboard redraws through the kernel."""
+"""JupyterLab itself: a slider moved with the keyboard, and a student's first answers."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -27,13 +30,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """JupyterLab on loopback over a folder with one notebook; its address."""
-    cells = [nbformat.v4.new_code_cell(CODE)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "one.ipynb")
+@contextmanager
+def serving(tmp_path):
+    """JupyterLab on loopback over a folder; its address."""
     base = f"http://127.0.0.1:{(port := free_port())}/"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.root_dir={tmp_path}", f"--ServerApp.port={port}"]
@@ -58,6 +57,17 @@ def lab(tmp_path):
         running.wait(timeout=WAIT)
 
 
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab over a folder with one notebook; its address."""
+    cells = [nbformat.v4.new_code_cell(CODE)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    with serving(tmp_path) as base:
+        yield base
+
+
 def wait_for(address, running):
     until = time.monotonic() + WAIT
     while time.monotonic() < until:
@@ -71,16 +81,21 @@ def wait_for(address, running):
     raise AssertionError(f"JupyterLab did not answer in {WAIT} s")
 
 
-def test_the_keyboard_moves_a_slider_in_jupyterlab(lab, browser):
-    context = browser.new_context(viewport={"width": 1200, "height": 1000})
-    page = context.new_page()
+def opened(browser, address, height=1000):
+    """A page with a notebook whose kernel is ready."""
+    page = browser.new_context(viewport={"width": 1200, "height": height}).new_page()
     page.set_default_timeout(WAIT * 1000)
-    page.goto(lab + "lab/tree/one.ipynb")
+    page.goto(address)
     page.wait_for_selector(".jp-NotebookPanel-toolbar")
     # The toolbar's indicator says idle before there is a kernel; the status bar waits for it.
     page.wait_for_function(
         "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
     )
+    return page
+
+
+def test_the_keyboard_moves_a_slider_in_jupyterlab(lab, browser):
+    page = opened(browser, lab + "lab/tree/one.ipynb")
     page.click(".jp-CodeCell .cm-content")
     page.keyboard.press("Shift+Enter")
     page.wait_for_selector(".jp-OutputArea .js-plotly-plot .main-svg")
@@ -99,4 +114,53 @@ def test_the_keyboard_moves_a_slider_in_jupyterlab(lab, browser):
     page.keyboard.press("ArrowRight")
     page.wait_for_function("t => document.body.innerText.includes(t)", arg="64 levels")
     assert page.evaluate(heights) == 64
-    context.close()
+    page.context.close()
+
+
+RELEASE = Path(__file__).parents[2] / "notebooks" / "assignments" / "release"
+NAME = "a1_int4_and_packing"
+WRONG = 'by_hand = {"scale": 0.31, "zero_point": 5, "codes": [0, 3, 6, 7, 15]}'
+RIGHT = WRONG.replace("0.31", "0.2")
+
+
+def run_all(page):
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+
+
+def verdict(page, question):
+    return page.locator(f"[aria-label='Check {question}']")
+
+
+def write(page, text):
+    page.locator(".jp-CodeCell .cm-content", has_text="by_hand = {").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(text)
+
+
+def test_a_student_answers_an_assignment_in_jupyterlab(browser, tmp_path):
+    """Run a fresh release; answer, first wrong; read the diagnosis; save what is handed in."""
+    shutil.copy(RELEASE / NAME / f"{NAME}.ipynb", tmp_path)
+    with serving(tmp_path) as base:
+        # Tall enough for all cells: JupyterLab draws only those that are in view.
+        page = opened(browser, f"{base}lab/tree/{NAME}.ipynb", height=12_000)
+        assert "def _bootstrap" not in page.inner_text(".jp-Notebook")  # folded
+        run_all(page)
+        verdict(page, "a1.model").filter(has_text="Not answered yet").wait_for()  # the last one
+        assert page.locator(".qlearn-verdict", has_text="Not answered yet").count() == 8
+        assert page.locator(".jp-Notebook [data-mime-type*=stderr]").count() == 0
+        write(page, WRONG)
+        page.keyboard.press("Shift+Enter")
+        run_all(page)
+        told = verdict(page, "a1.by_hand").filter(has_text="Not right: scale.")
+        told.wait_for()
+        assert "1 of 2 points on the visible cases" in told.inner_text()
+        write(page, RIGHT)
+        run_all(page)
+        verdict(page, "a1.by_hand").filter(has_text="2 of 2 points").wait_for()
+        page.keyboard.press("Control+s")
+        page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
+        page.context.close()
+    cells = nbformat.read(tmp_path / f"{NAME}.ipynb", as_version=4).cells
+    (answer,) = (c for c in cells if c.metadata.get("nbgrader", {}).get("grade_id") == "a1_by_hand")
+    assert answer.source == RIGHT

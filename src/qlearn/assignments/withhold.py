@@ -1,4 +1,4 @@
-"""A verdict on a value that does not give the value away: one wrong try must not earn points."""
+"""A verdict that does not give a value away: one wrong try must not earn the points."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def without_answer(exercise: Exercise, verdict: Verdict) -> Verdict:
 
 
 def _names(expected: Any) -> list[str]:
-    """What a student calls the parts of a value: keys, or places counted from 1; or nothing."""
+    """What a student calls the parts of a value: keys, or places from 1; none of a whole."""
     if isinstance(expected, Mapping):
         return [f"`{key}`" for key in expected]
     if isinstance(expected, list | tuple):

@@ -1,22 +1,30 @@
-"""A page for the teacher: scores by question, totals, and the commonest diagnoses, as plots."""
+"""A page for the teacher: scores by question, totals, and the commonest diagnoses, as plots.
+
+The plots are tables whose rows carry a bar, so that a screen reader, a phone and a printer have the
+numbers as well. The page needs no script and no network.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+import math
+import re
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qlearn.classroom.course import Course, CourseError, questions_of
+from qlearn.classroom.dashboard_page import bar, page_of, section, table
 
-__all__ = ["commonest", "figures", "read_records", "shares", "write_dashboard"]
+__all__ = ["commonest", "read_records", "shares", "totals", "write_dashboard"]
 
 Records = Mapping[str, Mapping[str, Any]]
-COLOURS = {"right": "#0072b2", "wrong": "#d55e00", "blank": "#999999"}
-WORDS = {"right": "right", "wrong": "wrong, in part or all", "blank": "not answered"}
+KINDS = {"right": "right", "wrong": "wrong, in part or all", "blank": "not answered"}
 MOST_DIAGNOSES = 12
+MOST_BINS = 10
 
 
 def read_records(course: Course, name: str) -> dict[str, dict[str, Any]]:
@@ -37,7 +45,7 @@ def shares(records: Records) -> dict[str, dict[str, float]]:
     for question in dict.fromkeys(q for record in records.values() for q in record["questions"]):
         marks = [r["questions"][question] for r in records.values() if question in r["questions"]]
         kinds = Counter(mark["kind"] for mark in marks)
-        table[question] = {kind: kinds[kind] / len(marks) for kind in COLOURS}
+        table[question] = {kind: kinds[kind] / len(marks) for kind in KINDS}
         points = sum(mark["points"] for mark in marks)
         table[question]["points"] = points / sum(mark["most"] for mark in marks)
     return table
@@ -54,54 +62,89 @@ def commonest(records: Records, most: int = MOST_DIAGNOSES) -> list[tuple[str, s
     return [(question, text, count) for (question, text), count in counts.most_common(most)]
 
 
-def figures(name: str, records: Records) -> list[Any]:
-    """Three plotly figures: outcomes by question, totals, commonest diagnoses."""
-    import plotly.graph_objects as go
+def totals(records: Records) -> list[tuple[str, int]]:
+    """Ranges of points, from none to all, and how many submissions lie in each.
 
-    titles = {question.id: question.title for question in questions_of(name)}
-    table = shares(records)
-    labels = [f"{q}: {titles.get(q, '')}" for q in table]
-    outcomes = go.Figure(
-        [
-            go.Bar(
-                y=labels,
-                x=[100 * row[kind] for row in table.values()],
-                name=WORDS[kind],
-                orientation="h",
-                marker_color=colour,
-            )
-            for kind, colour in COLOURS.items()
-        ]
-    )
-    outcomes.update_layout(barmode="stack", xaxis_title="% of submissions")
-    outcomes.update_yaxes(autorange="reversed")
-    outcomes.update_layout(title=f"Outcomes by question ({len(records)} submissions)")
-    totals = go.Figure(go.Histogram(x=[r["points"] for r in records.values()], xbins={"size": 1}))
+    >>> totals({k: {"points": p, "most": 20} for k, p in (("a", 0), ("b", 3.5), ("c", 20))})[:3]
+    [('0 to 1.5', 1), ('2 to 3.5', 1), ('4 to 5.5', 0)]
+    """
     most = max(record["most"] for record in records.values())
-    totals.update_layout(
-        title="Totals", xaxis_title=f"points of {most:g}", yaxis_title="submissions", bargap=0.1
+    width = math.ceil(most / MOST_BINS)
+    counts = Counter(min(int(r["points"] // width), (most - 1) // width) for r in records.values())
+    rows = []
+    for k in range((most - 1) // width + 1):
+        end = (k + 1) * width - 0.5 if (k + 1) * width < most else most
+        rows.append((f"{k * width:g} to {end:g}", counts[k]))
+    return rows
+
+
+def _outcomes(name: str, records: Records) -> str:
+    titles = {question.id: question.title for question in questions_of(name)}
+    rows = []
+    for question, row in shares(records).items():
+        percent = {kind: 100 * row[kind] for kind in KINDS}
+        title = f"{html.escape(titles.get(question, question))} <small>{question}</small>"
+        cells = [f"{percent[kind]:.0f}%" for kind in KINDS]
+        rows.append([title + bar(percent), *cells, f"{100 * row['points']:.0f}%"])
+    heads = [f'<span class="key {kind}"></span>{words}' for kind, words in KINDS.items()]
+    return table(["question", *heads, "points earned"], rows)
+
+
+def _totals(records: Records) -> str:
+    rows = totals(records)
+    most = max(count for _, count in rows)
+    drawn = [[f"{words}{bar({'plain': 100 * n / most})}", str(n)] for words, n in rows]
+    return table(["points", "submissions"], drawn)
+
+
+def _diagnoses(records: Records) -> str:
+    found = commonest(records)
+    if not found:
+        return "<p>No answer was wrong.</p>"
+    most = found[0][2]
+    rows = [
+        [f"{_inline(text)} <small>{question}</small>{bar({'wrong': 100 * n / most})}", str(n)]
+        for question, text, n in found
+    ]
+    return table(["diagnosis", "submissions"], rows)
+
+
+def _noted(records: Records) -> str:
+    """Submissions with notes: what was repaired, and what the grader could not do."""
+    rows = [
+        [html.escape(student), f"{record['points']:g}", _notes(record)]
+        for student, record in records.items()
+        if record["notes"] or record.get("problem")
+    ]
+    return table(["student", "points", "notes"], rows) if rows else "<p>None.</p>"
+
+
+def _notes(record: Mapping[str, Any]) -> str:
+    return html.escape(" ".join([*record["notes"], record.get("problem", "")]))
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _assignment(name: str, records: Records) -> str:
+    points = [record["points"] for record in records.values()]
+    most = max(record["most"] for record in records.values())
+    middle = f"The median is {statistics.median(points):g} of {most:g} points."
+    return section(
+        name,
+        f"{len(records)} submissions. {middle}",
+        {
+            "Outcomes by question": _outcomes(name, records),
+            "Totals": _totals(records),
+            "The commonest diagnoses": _diagnoses(records),
+            "Submissions with notes": _noted(records),
+        },
     )
-    rows = commonest(records)
-    wrong = go.Figure(
-        go.Bar(
-            # Plotly reads tags in labels, and diagnoses quote what a submission raised.
-            y=[f"{q}: {html.escape(_short(text))}" for q, text, _ in rows],
-            x=[count for _, _, count in rows],
-            orientation="h",
-            marker_color=COLOURS["wrong"],
-            hovertext=[html.escape(text) for _, text, _ in rows],
-        )
-    )
-    wrong.update_yaxes(autorange="reversed")
-    wrong.update_layout(title="The commonest diagnoses", xaxis_title="submissions")
-    for figure, bars in ((outcomes, len(table)), (totals, 8), (wrong, len(rows))):
-        figure.update_layout(template="plotly_white", height=180 + 32 * bars)
-        figure.update_yaxes(automargin=True)
-    return [outcomes, totals, wrong]
 
 
 def write_dashboard(course: Course, assignments: Sequence[str] = ()) -> Path:
-    """Write `dashboard.html`, which needs no network; give its path.
+    """Write `dashboard.html`; give its path.
 
     Args:
         course: whose records.
@@ -109,39 +152,9 @@ def write_dashboard(course: Course, assignments: Sequence[str] = ()) -> Path:
     """
     names = [course.named(one) for one in assignments]
     graded = [n for n in course.assignments() if (course.root / "graded" / n).is_dir()]
-    parts, script = [], True
-    for name in names or graded:
-        records = read_records(course, name)
-        parts.append(f"<h2>{html.escape(name)}</h2>")
-        for figure in figures(name, records):
-            parts.append(figure.to_html(full_html=False, include_plotlyjs=script))
-            script = False
-        parts.append(_table(records))
+    parts = [_assignment(name, read_records(course, name)) for name in names or graded]
     if not parts:
         raise CourseError("nothing has been graded: run `python -m qlearn.classroom grade`")
-    style = "body{font-family:sans-serif;max-width:70em;margin:auto}td,th{padding:.2em .8em}"
     page = course.root / "dashboard.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>The class</title>'
-        f"<style>{style}</style><h1>The class</h1>{''.join(parts)}</html>",
-        encoding="utf-8",
-    )
+    page.write_text(page_of("The class", parts), encoding="utf-8")
     return page
-
-
-def _table(records: Records) -> str:
-    """Submissions with notes: what was repaired, and what the grader could not do."""
-    rows = "".join(
-        f"<tr><th scope='row'>{html.escape(student)}</th><td>{record['points']:g}</td>"
-        f"<td>{html.escape(' '.join([*record['notes'], record.get('problem', '')]))}</td></tr>"
-        for student, record in records.items()
-        if record["notes"] or record.get("problem")
-    )
-    if not rows:
-        return ""
-    head = "<tr><th scope='col'>student</th><th scope='col'>points</th><th scope='col'>notes</th>"
-    return f"<table><caption>Submissions with notes</caption>{head}</tr>{rows}</table>"
-
-
-def _short(text: str, limit: int = 70) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

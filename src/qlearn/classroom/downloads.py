@@ -22,6 +22,7 @@ MOST_BYTES = 600_000_000  # of one file
 CANVAS = re.compile(r"(?P<who>[^_/]+)_(?:LATE_)?(?P<student>\d+)_\d+_(?P<file>.+)")
 CANVAS_AGAIN = re.compile(r"-\d+(?=\.\w+$)")  # Canvas numbers what is handed in again
 MOODLE = re.compile(r"(?P<who>.+)_(?P<student>\d+)_assignsubmission_file_?")
+MOODLE_FLAT = re.compile(rf"{MOODLE.pattern[:-1]}(?P<file>.+)")  # without a folder for each student
 PLAIN = re.compile(r"[^./][^/]*")
 
 
@@ -32,6 +33,8 @@ def sort_name(path: str) -> tuple[str, str] | None:
     ('4711', 'a1_int4.ipynb')
     >>> sort_name("Jane Doe_815_assignsubmission_file_/a1_int4.ipynb")
     ('815', 'a1_int4.ipynb')
+    >>> sort_name("Jane Doe_815_assignsubmission_file_a1_int4.ipynb")
+    ('815', 'a1_int4.ipynb')
     >>> sort_name("students/jane/a1_int4/a1_int4.ipynb")
     ('jane', 'a1_int4.ipynb')
     """
@@ -41,6 +44,8 @@ def sort_name(path: str) -> tuple[str, str] | None:
     for part in parts[:-1]:
         if match := MOODLE.fullmatch(part):
             return match["student"], parts[-1]
+    if match := MOODLE_FLAT.fullmatch(parts[-1]):
+        return match["student"], match["file"]
     if match := CANVAS.fullmatch(parts[-1]):
         return match["student"], CANVAS_AGAIN.sub("", match["file"])
     if len(parts) >= 3:  # nbgrader's own layout: STUDENT/ASSIGNMENT/FILE

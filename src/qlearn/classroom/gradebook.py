@@ -12,9 +12,17 @@ from typing import Any
 
 from qlearn.classroom.classwork import Options, grade_class, take_in
 from qlearn.classroom.course import Course, CourseError
+from qlearn.classroom.feedback import WITHOUT_GENERATED_CELLS, rewrite
 from qlearn.results import usable_cores
 
 __all__ = ["canvas_rows", "export", "grade_all", "moodle_rows", "read_roster", "scores"]
+
+
+# The worksheet's names for identifier, grade and time are Moodle's own; it finds columns by them.
+MOODLE_COLUMNS = (
+    *("Identifier", "Full name", "ID number", "Email address"),
+    *("Grade", "Last modified (grade)", "Feedback comments"),
+)
 
 
 def grade_all(
@@ -43,6 +51,7 @@ def grade_all(
     say(f"in the gradebook after {time.monotonic() - begun:.0f} s")
     if feedback:
         _write_feedback(course, name, sorted(records), options.processes or usable_cores())
+        rewrite(course, name, records)
         say(f"feedback written after {time.monotonic() - begun:.0f} s")
     export(course, name, records)
     return records
@@ -57,6 +66,7 @@ def _write_feedback(course: Course, name: str, students: list[str], processes: i
         course.nbgrader(
             *("generate_feedback", name, "--force"),
             f"--CourseDirectory.student_id_exclude={others}",
+            *WITHOUT_GENERATED_CELLS,
         )
 
     with ThreadPoolExecutor(len(parts) or 1) as pool:
@@ -104,7 +114,7 @@ def read_roster(course: Course) -> list[dict[str, str]]:
     """The rows of `roster.csv`: column `id` is the folder's name; the others are the LMS's own.
 
     Columns that are known: id, name, email, canvas_id, sis_user_id, sis_login_id, section,
-    moodle_id. Without the file the list is empty.
+    moodle_participant, moodle_id. Without the file the list is empty.
     """
     path = course.root / "roster.csv"
     if not path.is_file():
@@ -125,7 +135,7 @@ def export(course: Course, name: str, records: Mapping[str, Mapping[str, Any]]) 
     written = []
     for kind, rows in (
         ("canvas", canvas_rows(name, roster, records)),
-        ("moodle", moodle_rows(name, roster, records)),
+        ("moodle", moodle_rows(roster, records, time.strftime("%Y-%m-%d %H:%M"))),
         ("questions", question_rows(roster, records)),
     ):
         path = folder / f"{name}_{kind}.csv"
@@ -150,7 +160,7 @@ def canvas_rows(
             _text(row.get("name") or row["id"]),
             row.get("canvas_id") or (row["id"] if row["id"].isdigit() else ""),
             _text(row.get("sis_user_id", "")),
-            _text(row.get("sis_login_id") or row["id"]),
+            _text(row.get("sis_login_id") or ("" if row["id"].isdigit() else row["id"])),
             _text(row.get("section", "")),
             _points(records.get(row["id"])),
         ]
@@ -160,10 +170,21 @@ def canvas_rows(
 
 
 def moodle_rows(
-    name: str, roster: list[dict[str, str]], records: Mapping[str, Mapping[str, Any]]
+    roster: list[dict[str, str]],
+    records: Mapping[str, Mapping[str, Any]],
+    graded: str = "",
 ) -> list[list[str]]:
-    """Moodle's import of grades: its ID number or the address finds a student."""
-    rows = [["ID number", "Email address", name, "Feedback comments"]]
+    """Moodle's offline grading worksheet, which *Upload grading worksheet* takes as it is.
+
+    The number in a download's folder names is the one that the worksheet calls ``Participant 815``,
+    so no roster is needed. *Grades > Import* takes the same file by ID number or address.
+
+    Args:
+        roster: rows of students.
+        records: student -> record.
+        graded: when; Moodle leaves a grade alone that somebody changed there later.
+    """
+    rows = [list(MOODLE_COLUMNS)]
     for row in roster:
         record = records.get(row["id"])
         wrong = [
@@ -172,8 +193,12 @@ def moodle_rows(
             if mark["points"] < mark["most"]
         ]
         comment = " ".join([*(record or {}).get("notes", []), *wrong])
-        ids = [_text(row.get("moodle_id") or row["id"]), _text(row.get("email", ""))]
-        rows.append([*ids, _points(record), _text(comment[:1000])])
+        number = row.get("moodle_participant") or row["id"]
+        participant = f"Participant {number}" if number.isdigit() else ""
+        ids = [participant, row.get("name", ""), row.get("moodle_id", ""), row.get("email", "")]
+        points = _points(record)
+        when = graded if points else ""
+        rows.append([*map(_text, ids), points, when, _text(_cut(comment))])
     return rows
 
 
@@ -190,6 +215,10 @@ def question_rows(
         notes = " ".join(record["notes"]) if record else "Nothing was handed in."
         rows.append([_text(row["id"]), *points, _points(record), _text(notes)])
     return rows
+
+
+def _cut(comment: str, most: int = 1500) -> str:
+    return comment if len(comment) <= most else f"{comment[: most - 2].rsplit(' ', 1)[0]} …"
 
 
 def _points(record: Mapping[str, Any] | None) -> str:
