@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,7 @@ def archive(path: Path) -> None:
     path.write_bytes(inside.getvalue())
 
 
-def _odd(tries: str, stopped_by: str, write: Any) -> Attack:
-    return Attack("hand-in", tries, stopped_by, write)
-
-
+_odd = partial(Attack, "hand-in")
 PUT_BACK = "the release's cells are put back in their places"
 NOTHING = "earns nothing, and feedback says why"
 HAND_INS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,7 @@ def own_modules(work: Work, folder: Path) -> Any:
     return {}
 
 
-def _attack(tries: str, stopped_by: str, write: Any) -> Attack:
-    return Attack("machine", tries, stopped_by, write)
-
-
+_attack = partial(Attack, "machine")
 TIME = "a limit of CPU and clock time for each cell; the notebook goes on without it"
 MEMORY = "a limit of memory; the process starts anew without that cell"
 RESTART = "the process starts anew, and the other cells run again"

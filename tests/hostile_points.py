@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ for folder, _, files in os.walk("/"):
             if "def pack(" in open(os.path.join(folder, file)).read():
                 raise SystemExit("FOUND " + folder + "/" + file)
 """
+REDEFINED = """import qlearn.assignments, qlearn.checks, sys
+check = lambda *a, **k: True
+qlearn.assignments.check = qlearn.checks.check = check
+from qlearn.checks_verdict import Verdict
+Verdict.passed = property(lambda self: True)
+from qlearn.classroom import worker
+worker.Session.look = lambda self, name: {'kind': 'value', 'value': 1, 'points': 1000}
+"""
+PATCHED = """import torch
+torch.equal = torch.allclose = lambda *a, **k: True
+torch.testing.assert_close = lambda *a, **k: None
+import qlearn.checks_compare
+qlearn.checks_compare.compare = lambda *a, **k: None
+"""
 
 
 def edited_check(work: Work, folder: Path) -> Any:
@@ -94,36 +109,6 @@ def edited_check(work: Work, folder: Path) -> Any:
     ]
     work.write(folder)
     return {"pack": 0, "model": 0}
-
-
-def redefined_checker(work: Work, folder: Path) -> Any:
-    """The checker, the wire and the worker are replaced, from inside."""
-    work.answer("pack", BLANK)
-    work.insert(
-        "import qlearn.assignments, qlearn.checks, sys\n"
-        "check = lambda *a, **k: True\n"
-        "qlearn.assignments.check = qlearn.checks.check = check\n"
-        "from qlearn.checks_verdict import Verdict\n"
-        "Verdict.passed = property(lambda self: True)\n"
-        "from qlearn.classroom import worker\n"
-        "worker.Session.look = lambda self, name: {'kind': 'value', 'value': 1, 'points': 1000}\n",
-    )
-    work.write(folder)
-    return ZERO
-
-
-def patched_torch(work: Work, folder: Path) -> Any:
-    """Comparisons of torch always agree, inside."""
-    work.answer("pack", UNPACKED)
-    work.insert(
-        "import torch\n"
-        "torch.equal = torch.allclose = lambda *a, **k: True\n"
-        "torch.testing.assert_close = lambda *a, **k: None\n"
-        "import qlearn.checks_compare\n"
-        "qlearn.checks_compare.compare = lambda *a, **k: None\n"
-    )
-    work.write(folder)
-    return {"pack": UNPACKED, "model": 0}
 
 
 def _number(value: str) -> Any:
@@ -168,10 +153,7 @@ def _literal(value: Any) -> str:
     return f"torch.tensor({value.tolist()!r}, dtype={value.dtype}).reshape({list(value.shape)})"
 
 
-def _points(tries: str, stopped_by: str, write: Any) -> Attack:
-    return Attack("points", tries, stopped_by, write)
-
-
+_points = partial(Attack, "points")
 OUTSIDE = "scores are made outside, by a process that its code does not reach"
 WIRE = "values cross as JSON and raw numbers; a type that is neither arrives as its name"
 POINTS = {
@@ -181,10 +163,14 @@ POINTS = {
         edited_check,
     ),
     "redefined checker": _points(
-        "replaces `check`, verdicts and the worker inside its process", OUTSIDE, redefined_checker
+        "replaces `check`, verdicts and the worker inside its process",
+        OUTSIDE,
+        pack(BLANK, ZERO, top=REDEFINED),
     ),
     "patched torch": _points(
-        "`torch.equal` and the comparison always agree", OUTSIDE, patched_torch
+        "`torch.equal` and the comparison always agree",
+        OUTSIDE,
+        pack(UNPACKED, {"pack": UNPACKED, "model": 0}, top=PATCHED),
     ),
     "equal to everything": _points(
         "returns an object with lying `__eq__` and `__class__`", WIRE, pack(EQUAL)

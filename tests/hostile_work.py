@@ -109,11 +109,16 @@ def cell(source: str) -> Callable[[Work, Path], Any]:
     return attack
 
 
-def pack(source: str, due: Any = None) -> Callable[[Work, Path], Any]:
-    """An attack in the function `pack_int4`, which `pack_model` calls: it costs these two."""
+def pack(source: str, due: Any = None, top: str = "") -> Callable[[Work, Path], Any]:
+    """An attack in the function `pack_int4`, which `pack_model` calls: it costs these two.
+
+    ``top`` goes into a cell before all others.
+    """
 
     def attack(work: Work, folder: Path) -> Any:
         work.answer("pack", source)
+        if top:
+            work.insert(top)
         work.write(folder)
         return {"pack": 0, "model": 0} if due is None else due
 
