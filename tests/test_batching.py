@@ -75,9 +75,9 @@ def test_a_small_model_decodes_in_every_precision(quick):
         exact = quick.decode_contenders({"same": dequantized(scheme)}, 2)["same"]["decode"]()
         off = (logits[precision] - exact).norm() / exact.norm()
         assert off < (1e-6 if precision == "FP32" else 0.05), precision
-    moved = (exact - logits["FP32"]).norm()  # by rounding alone, in float32
+    moved = float((exact - logits["FP32"]).norm())  # by rounding alone, in float32
     assert (logits["INT4"] - exact).norm() < moved / 2, "nearer to its own codes than to FP32"
-    assert (logits["INT4"] - logits["FP32"]).norm() == pytest.approx(moved, rel=0.2)
+    assert float((logits["INT4"] - logits["FP32"]).norm()) == pytest.approx(moved, rel=0.2)
 
 
 def dequantized(scheme):
