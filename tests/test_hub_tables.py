@@ -41,5 +41,5 @@ def test_the_walk_says_who_what_when_and_with_what(tables):
     assert tables.walk(HUB) == [("ada", "Open the link", "12")]
     assert (
         tables.said(HUB)
-        == "Run on 2026-11-25 with make x, on 2 cores (A CPU), with jupyterhub 6.1.1."
+        == "Run on 2026-11-25 with `make x`, on 2 cores (A CPU), with jupyterhub 6.1.1."
     )

@@ -26,7 +26,7 @@ CLASSES = (30, 200, 1000)  # submissions
 CORES = (2, 8, 32)
 
 
-def table(headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> nodes.table:
+def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> nodes.table:
     """A docutils table with a heading row."""
     group = nodes.tgroup(cols=len(headings))
     group += [nodes.colspec(colwidth=100 // len(headings)) for _ in headings]
@@ -137,9 +137,9 @@ def _counts(rows: Sequence[dict[str, Any]]) -> tuple[int, int, str]:
 
 
 def accepted(results: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The mutants that a grader took for right, and why that is so."""
+    """How many mutants a question's grader took for right, and why that is so."""
     return [
-        (row["question"], "; ".join(row["accepted"]), row["why"])
+        (row["question"], str(len(row["accepted"])), row["why"])
         for row in results["rows"]
         if row["accepted"]
     ]
@@ -175,12 +175,12 @@ class GradingSpeed(Directive):
         """The table, and how it was measured."""
         results = load("classroom")
         said = (
-            f"Measured on {results['date'][:10]} with {results['command']} on "
+            f"Measured on {results['date'][:10]} with `{results['command']}` on "
             f"{results['cores']} cores ({results['cpu']}): {results['rows'][0]['per_hour']:,} "
             "submissions an hour. Extrapolated rows assume that cores do not wait for each other."
         )
         headings = ("Submissions", "Cores", "Minutes", "How we know")
-        return [table(headings, speeds(results)), nodes.paragraph(text=said)]
+        return [table(headings, speeds(results)), paragraph(said)]
 
 
 class Mutants(Directive):
@@ -190,8 +190,11 @@ class Mutants(Directive):
         """Both tables."""
         results = load("graders")
         counts = table(("Assignment", "Questions", "Mutants", "Caught", "Share"), mutants(results))
-        said = nodes.paragraph(text="Accepted, and why each of them is right or near enough:")
-        return [counts, said, table(("Question", "Change", "Why"), accepted(results))]
+        said = paragraph(
+            "Accepted, and why each of them is right or near enough (the changes themselves are in "
+            "`src/qlearn/results/graders.json`):"
+        )
+        return [counts, said, table(("Question", "Accepted", "Why"), accepted(results))]
 
 
 class Attacks(Directive):
@@ -210,17 +213,16 @@ class Attacks(Directive):
         return [table(("Attack", "What it tries", remedy, "Outcome", "Earned"), lines)]
 
 
-def _row(cells: Sequence[str | nodes.paragraph]) -> nodes.row:
-    paragraphs = (_paragraph(c) if isinstance(c, str) else c for c in cells)
-    return nodes.row("", *(nodes.entry("", paragraph) for paragraph in paragraphs))
+def _row(cells: Sequence[str]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", paragraph(cell)) for cell in cells))
 
 
-def _paragraph(text: str) -> nodes.paragraph:
+def paragraph(text: str) -> nodes.paragraph:
     """Text, with what stands between backticks as code."""
-    paragraph = nodes.paragraph()
+    made = nodes.paragraph()
     for k, part in enumerate(text.split("`")):
-        paragraph += nodes.literal(text=part) if k % 2 else nodes.Text(part)
-    return paragraph
+        made += nodes.literal(text=part) if k % 2 else nodes.Text(part)
+    return made
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

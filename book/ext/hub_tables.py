@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from classroom_tables import table
+from classroom_tables import paragraph, table
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
@@ -45,8 +45,8 @@ def said(hub: dict[str, Any]) -> str:
     """When and with what the walk was made."""
     found = ", ".join(f"{name} {version}" for name, version in hub["installed"].items())
     return (
-        f"Run on {hub['date'][:10]} with {hub['command']}, on {hub['cores']} cores ({hub['cpu']}), "
-        f"with {found}."
+        f"Run on {hub['date'][:10]} with `{hub['command']}`, on {hub['cores']} cores "
+        f"({hub['cpu']}), with {found}."
     )
 
 
@@ -70,7 +70,7 @@ class HubWalk(Directive):
     def run(self) -> list[nodes.Node]:
         """The table, and how it was made."""
         hub = load("hub")
-        return [table(("Who", "Step", "Seconds"), walk(hub)), nodes.paragraph(text=said(hub))]
+        return [table(("Who", "Step", "Seconds"), walk(hub)), paragraph(said(hub))]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

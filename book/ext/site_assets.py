@@ -67,6 +67,8 @@ def page_assets(
     """Give each page the scripts that it uses."""
     if 'class="qx"' in context.get("body", ""):
         app.add_js_file("explorer.js", loading_method="defer")
+    if "<table" in context.get("body", ""):
+        app.add_js_file("tables.js", loading_method="defer")
     context["script_files"][:] = [s for s in context["script_files"] if is_ours(s)]
 
 

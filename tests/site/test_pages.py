@@ -9,10 +9,10 @@ import pytest
 AXE = {"preload": False, "resultTypes": ["violations"]}  # its preload asks for files by wrong names
 
 
-def violations(page):
+def violations(page, **options):
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options=AXE).response["violations"]
+    found = Axe().run(page, options=AXE | options).response["violations"]
     return [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found]
 
 
@@ -49,6 +49,16 @@ def test_a_phone_scrolls_down_only(visit, pages, width):
         opened.go(name).draw_all()
         beyond = opened.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert beyond <= 0, f"{name} is {beyond} px wider than {width} px"
+
+
+def test_what_scrolls_on_a_phone_takes_the_keyboard(visit, pages):
+    rule = {"type": "rule", "values": ["scrollable-region-focusable"]}
+    opened, wide = visit(width=320), 0
+    for name in pages:
+        opened.go(name).page.wait_for_load_state("load")
+        wide += len(opened.page.query_selector_all("table[tabindex]"))
+        assert violations(opened.page, runOnly=rule) == [], name
+    assert wide > 0
 
 
 def test_the_page_does_not_jump(visit, pages, bundles):
