@@ -28,7 +28,7 @@ _COMMON = {
 ROWS: dict[str, dict[str, Any]] = {
     "gptqmodel-gptq": {"title": "GPTQModel, GPTQ", **_COMMON},
     "gptqmodel-awq": {
-        "title": "GPTQModel, AWQ by four rows of text",
+        "title": "GPTQModel, AWQ by one row of text",
         **_COMMON,
         "state": "For those who come from AutoAWQ, which is deprecated and untested since "
         "transformers 4.51 (https://github.com/casper-hansen/AutoAWQ).",
@@ -58,7 +58,7 @@ def gptq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
 def awq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
     """Columns that matter are scaled up before rounding.
 
-    Its search takes minutes a row of text on a CPU, so it is given four rows. Of itself it asks
+    Its search takes minutes a row of text on a CPU, so it is given one. Of itself it asks
     for a kernel that needs CUDA, to quantize too; the one in torch is named instead.
     """
     # lines of gptqmodel-awq
@@ -67,7 +67,7 @@ def awq(model: str, rows: list[dict[str, list[int]]], folder: str) -> None:
 
     config = AWQConfig(bits=4, group_size=64, sym=False)
     quantized = GPTQModel.load(model, config, device="cpu")
-    quantized.quantize(rows[:4], batch_size=1, backend=BACKEND.AWQ_TORCH)
+    quantized.quantize(rows[:1], batch_size=1, backend=BACKEND.AWQ_TORCH)
     quantized.save(folder)
     # end
 

@@ -85,9 +85,11 @@ def int8_loaded(folder: Path) -> Any:
 def int4_loaded(folder: Path, model: Path) -> Any:
     """The model of four bits: its layout is one that transformers can't save."""
     import torch
+    from torchao.prototype.quantization.int4 import Int4OpaqueTensor
     from transformers import AutoModelForCausalLM
 
     # lines of torchao-int4
+    torch.serialization.add_safe_globals([Int4OpaqueTensor])
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16")
     loaded.load_state_dict(torch.load(folder / "model.pt"), assign=True)
     # end

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -41,6 +43,8 @@ MODEL, BASELINE = "smollm2-135m", "torch-fp32"
 ROWS_OF_TEXT, CALIBRATION_ROWS = 8, 32
 ROUNDS = {1: 3, 8: 3}  # measured rounds at each batch, behind one that warms up
 MINUTES = {"make": 15, "load": 5, "reference": 5, "quality": 10, "decode": 2}  # at most
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
+MOST_ERROR = 160  # characters of an error's text
 PAUSE = 0.3  # seconds between turns: a tool's threads may spin on for a while
 PACKAGE = ("version", "packages", "newest", "released", "checked", "measured")
 MEASURED = (
@@ -65,7 +69,8 @@ class Contender:
         """Keep the row, with what went wrong."""
         stage, _, rest = str(error).partition(": ")
         tried = self.about.get("tried") or f"{self.about['install']}, then {stage}"
-        self.row |= {"error": rest or stage, "tried": tried}
+        said = textwrap.shorten(COLOURS.sub("", rest or stage), MOST_ERROR, placeholder=" ...")
+        self.row |= {"error": said, "tried": tried}
         self.worker = None
         print(f"  {self.row['name']}: {error}", file=sys.stderr, flush=True)
 
