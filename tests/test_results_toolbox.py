@@ -14,6 +14,10 @@ FIGURES = (
     *("peak_bytes", "perplexity", "kl", "top1"),
     *(f"{what}_{case}" for what in ("tokens_per_second", "times_float32") for case in CASES),
 )
+# One grid for all inputs of a layer, set by one massive activation: chapter 5 measures KL 0.86 (a
+# call) and 0.97 (fixed beforehand), perplexity 2.4 times FP32's, 48% of the tokens.
+ON_ONE_GRID = {"onnxruntime-dynamic", "onnxruntime-static", "tensorrt-qdq"}
+NOT_TIMED = {"tensorrt-qdq"}  # ONNX Runtime's speed is not TensorRT's
 PARAMETERS = 134_515_008  # of smollm2-135m, and of its embedding, which the head shares
 EMBEDDING = 49_152 * 576
 
@@ -32,8 +36,8 @@ def test_rows_are_those_of_tools_that_exist(bench, table):
     toolbox = bench("toolbox")
     names = [row["name"] for row in table["rows"]]
     entrants = toolbox.contenders(sorted(toolbox.FOLDER.glob("_tool_*.py")))
-    assert len(set(names)) == len(names) and {*names} <= {each.row["name"] for each in entrants}
-    assert names[0] == toolbox.BASELINE and len({row["tool"] for row in table["rows"]}) >= 5
+    assert names[0] == toolbox.BASELINE
+    assert sorted(names) == sorted(each.row["name"] for each in entrants)
 
 
 def test_rows_are_complete(rows):
@@ -42,7 +46,11 @@ def test_rows_are_complete(rows):
         assert row["lines"] and all(line.strip() for line in row["lines"]), name
         if row["error"] is None:
             assert row["tried"] is None
+            untimed = [key for key in FIGURES if key.endswith(("_1", "_8"))]
             for key in FIGURES:
+                if name in NOT_TIMED and key in untimed:
+                    assert row[key] is None, (name, key)
+                    continue
                 assert isinstance(row[key], int | float) and math.isfinite(row[key]), (name, key)
             assert row["packages"].get(row["tool"]) == row["version"]
         else:
@@ -83,12 +91,17 @@ def test_figures_are_plausible(rows):
         if row["error"]:
             continue
         limit = {32: 1e-3, 16: 0.01, 8: 0.05, 4: 0.5}[row["bits"]]
+        most, agreement = 1.6, 0.6
+        if name in ON_ONE_GRID:
+            limit, most, agreement = 1.2, 3, 0.45
+            assert row["kl"] > 0.3, name
         assert 0 <= row["kl"] < limit, name
-        assert exact["perplexity"] * 0.98 < row["perplexity"] < exact["perplexity"] * 1.5, name
-        assert 0.6 < row["top1"] <= 1, name
+        assert exact["perplexity"] * 0.98 < row["perplexity"] < exact["perplexity"] * most, name
+        assert agreement < row["top1"] <= 1, name
         assert row["resident_bytes"] <= row["peak_bytes"], name
         for case in CASES:
-            assert row[f"tokens_per_second_{case}"] > 0, name
+            if name not in NOT_TIMED:
+                assert row[f"tokens_per_second_{case}"] > 0, name
 
 
 @pytest.mark.model

@@ -130,7 +130,9 @@ def test_cards_say_all_and_escape_it():
     told = dict(facts(ROWS[0]))
     assert told["newest"] == "2.1 of 2026-01-02, asked 2026-02-03"
     assert told["made in"] == "3 s to load, quantize and save, 2.0 GB at the peak"
-    assert "error" not in told and "state" not in told
+    assert not {"error", "state", "notes"} & {*told}
+    more = dict(facts({**ROWS[0], "released": None, "notes": "on one grid"}))
+    assert (more["newest"], more["notes"]) == ("2.1, asked 2026-02-03", "on one grid")
     told = dict(facts(ROWS[-1]))
     assert told["tried"] == "two versions" and "made in" not in told
 

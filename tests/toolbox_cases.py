@@ -12,6 +12,7 @@ BASE = {
     "released": "2026-01-02",
     "checked": "2026-02-03",
     "state": "",
+    "notes": "",
     "seconds_to_make": 3.0,
     "make_peak_bytes": 2_000_000_000,
     "seconds_to_load": 1.0,

@@ -106,8 +106,9 @@ def facts(row: Row) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in (row["packages"] or {}).items())
     told = [("needs", row["needs"]), ("used here", versions)]
     if row["newest"]:
-        told.append(("newest", f"{row['newest']} of {row['released']}, asked {row['checked']}"))
-    told.append(("state", row["state"]))
+        of = f" of {row['released']}" if row["released"] else ""
+        told.append(("newest", f"{row['newest']}{of}, asked {row['checked']}"))
+    told += [("state", row["state"]), ("notes", row["notes"])]
     if row["seconds_to_make"] is not None:
         made = f"{row['seconds_to_make']:.0f} s to load, quantize and save"
         peak = row["make_peak_bytes"]

@@ -25,6 +25,7 @@ Records = Mapping[str, Mapping[str, Any]]
 KINDS = {"right": "right", "wrong": "wrong, in part or all", "blank": "not answered"}
 MOST_DIAGNOSES = 12
 MOST_BINS = 10
+NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 
 
 def read_records(course: Course, name: str) -> dict[str, dict[str, Any]]:
@@ -52,14 +53,22 @@ def shares(records: Records) -> dict[str, dict[str, float]]:
 
 
 def commonest(records: Records, most: int = MOST_DIAGNOSES) -> list[tuple[str, str, int]]:
-    """The diagnoses that most students got: question, sentence, how many of them."""
-    counts = Counter(
-        (question, mark["diagnosis"])
-        for record in records.values()
-        for question, mark in record["questions"].items()
-        if mark["kind"] == "wrong"
-    )
-    return [(question, text, count) for (question, text), count in counts.most_common(most)]
+    """The diagnoses that most students got: question, sentence, how many of them.
+
+    Sentences that differ in numbers alone, such as a student's own value, count as one; the
+    commonest of them stands for all.
+    """
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for record in records.values():
+        for question, mark in record["questions"].items():
+            if mark["kind"] == "wrong":
+                text = mark["diagnosis"]
+                groups.setdefault((question, NUMBER.sub("#", text)), Counter())[text] += 1
+    rows = [
+        (question, texts.most_common(1)[0][0], texts.total())
+        for (question, _), texts in groups.items()
+    ]
+    return sorted(rows, key=lambda row: -row[2])[:most]
 
 
 def totals(records: Records) -> list[tuple[str, int]]:

@@ -150,7 +150,8 @@ def canvas_rows(
 ) -> list[list[str]]:
     """Canvas's import of a gradebook: five columns that find a student, a row of points possible.
 
-    A student who handed in nothing has an empty cell: Canvas leaves such a grade as it is.
+    A student without points has no row: to Canvas's importer an empty cell is a change, which would
+    take a grade away that was set there by hand (``lib/gradebook_importer.rb`` of its source).
     """
     head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", name]
     most = max((record["most"] for record in records.values()), default=0)
@@ -162,9 +163,10 @@ def canvas_rows(
             _text(row.get("sis_user_id", "")),
             _text(row.get("sis_login_id") or ("" if row["id"].isdigit() else row["id"])),
             _text(row.get("section", "")),
-            _points(records.get(row["id"])),
+            points,
         ]
         for row in roster
+        if (points := _points(records.get(row["id"])))
     ]
     return rows
 
