@@ -91,6 +91,8 @@ def test_figures_are_plausible(rows):
         if row["error"]:
             continue
         limit = {32: 1e-3, 16: 0.01, 8: 0.05, 4: 0.5}[row["bits"]]
+        # quanto's perplexity, 1.535 times FP32's, is what its grids give when made by hand:
+        # groups of 96 and 128 weights, from the smallest to the largest, no zero-point rounded.
         most, agreement = 1.6, 0.6
         if name in ON_ONE_GRID:
             limit, most, agreement = 1.2, 3, 0.45
