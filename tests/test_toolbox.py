@@ -149,6 +149,16 @@ def test_quality_is_that_of_the_package(bench, tiny_llama):
     assert again["top1"] == found.top1_agreement
 
 
+def test_a_token_one_step_of_bfloat16_behind_is_as_likely(bench):
+    likeliest = bench("_toolbox_quality").likeliest
+    logits = np.array([[20.0, 20.125, 19.0], [12.0625, 12.0, 11.9375], [-3.0, -3.0, -9.0]])
+    exact = logits.astype(np.float32)  # all are numbers of BF16, with steps of 1/8 and 1/16
+    assert likeliest(exact, np.array([0, 1, 1])).tolist() == [True, True, True]
+    assert likeliest(exact, np.array([2, 2, 2])).tolist() == [False, False, False]
+    finer = exact + np.float32(1e-3)  # no model in BF16 gives these
+    assert likeliest(finer, np.array([0, 1, 1])).tolist() == [False, False, True]
+
+
 def test_lines_of_use_are_those_marked(bench):
     facts = bench("_toolbox_facts")
     source = """

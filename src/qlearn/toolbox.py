@@ -14,6 +14,13 @@ from qlearn import results
 
 Row = Mapping[str, Any]
 REFERENCE = "torch-fp32"
+# Rows whose layers round all their inputs on one grid, and the `activations` of the results `int8`
+# that do the same: a grid a call, or one that was fixed beforehand.
+ONE_GRID = {
+    "onnxruntime-dynamic": "tensor",
+    "onnxruntime-static": "static",
+    "tensorrt-qdq": "static",
+}
 
 
 @dataclass(frozen=True)

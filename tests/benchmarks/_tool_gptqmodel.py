@@ -30,9 +30,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "gptqmodel-awq": {
         "title": "GPTQModel, AWQ by one row of text",
         **_COMMON,
-        # It is loaded in BF16, whose logits have steps of 1/8 where they are largest: the likeliest
-        # tokens often tie. Loaded in FP32, each token written is the likeliest.
-        "agree": 0.8,
         "state": "For those who come from AutoAWQ, which is deprecated and untested since "
         "transformers 4.51 (https://github.com/casper-hansen/AutoAWQ).",
     },

@@ -12,8 +12,6 @@ _COMMON = {
     "needs": "x86 and Arm CPUs",
     "packages": ("qlearn", "transformers", "torch"),
     "published": False,  # no registry has it
-    # Logits in BF16 have steps of 1/16 where they are largest: the likeliest tokens often tie.
-    "agree": 0.8,
 }
 ROWS: dict[str, dict[str, Any]] = {
     "qlearn-int8": {"title": "qlearn, INT8, one scale an output", "bits": 8, **_COMMON},

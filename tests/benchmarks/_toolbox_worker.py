@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _toolbox_quality import log_probabilities, quality
+from _toolbox_quality import likeliest, log_probabilities, quality
 from numpy.typing import NDArray
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
@@ -93,7 +93,7 @@ class Row:
             same = []
             for prompt, tokens in zip(self.tokens[:batch, :PROMPT], written, strict=True):
                 logits = self.loaded.logits(np.concatenate([prompt, tokens[:-1]]))
-                same.append(np.mean(logits[PROMPT - 1 :].argmax(-1) == tokens))
+                same.append(np.mean(likeliest(logits[PROMPT - 1 :], tokens)))
             if np.mean(same) < least:
                 raise ValueError(
                     f"{np.mean(same):.0%} of the tokens written at batch {batch} are the likeliest "
