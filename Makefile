@@ -1,6 +1,9 @@
 # Thin calls of `python3 -m qlearn`, which does its own set-up; see `python3 -m qlearn --help`.
 PYTHON ?= python3
 
-.PHONY: setup book test lab notebooks bench bench-tools grade-demo
-setup book test lab notebooks bench bench-tools grade-demo:
+TASKS = setup fetch book test check lint loaders lab notebooks bench bench-tools grade-demo capstone-board
+.PHONY: help $(TASKS)
+help:
+	@$(PYTHON) -m qlearn --help
+$(TASKS):
 	@$(PYTHON) -m qlearn $@ $(ARGS)

@@ -23,7 +23,10 @@ def other_python():
 
 
 def main():
-    """Check the Python, then hand over to `qlearn.__main__` of the package itself."""
+    """Check the Python, then hand over to `qlearn.__main__` of the package itself.
+
+    `sys.argv` says which task it is to run.
+    """
     if sys.version_info < NEEDED:
         found = other_python()
         remedy = "install Python 3.11 and run it with that"
@@ -39,7 +42,11 @@ def main():
         )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path.insert(0, os.path.join(root, "src"))
-    sys.modules.pop("qlearn", None)  # this folder, which stands for the package until here
+    for name in (
+        "qlearn",
+        "qlearn.__main__",
+    ):  # this folder, which stood for the package until here
+        sys.modules.pop(name, None)
     runpy.run_module("qlearn", run_name="__main__", alter_sys=True)
 
 

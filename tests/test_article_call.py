@@ -6,7 +6,6 @@ from qlearn.article_call import article_calls, article_folders, attempt
 
 
 def test_the_keyword_and_the_mixed_configuration_are_refused():
-    pytest.importorskip("bitsandbytes")
     with article_folders() as (codes, full):
         assert (codes / "config.json").is_file() and (full / "config.json").is_file()
         keyword, config, today = article_calls(codes, full)

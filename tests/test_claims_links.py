@@ -38,7 +38,8 @@ def test_addresses_for_jupyter_and_for_the_site():
 
 
 def test_anchors_are_those_of_docutils():
-    nodes = pytest.importorskip("docutils.nodes")
+    from docutils import nodes
+
     for link in LINKS.values():
         words = link.heading.replace("`", "")
         assert site_anchor(link.heading) == nodes.make_id(words)

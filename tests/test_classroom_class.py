@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from classroom_room import needs_bubblewrap, needs_nbgrader
+from classroom_room import needs_bubblewrap
 
 from qlearn.assignments import in_assignment
 from qlearn.classroom.course import Course, CourseError
@@ -40,7 +40,6 @@ def graded(tmp_path_factory):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_every_score_of_a_class_is_the_one_that_is_due(graded):
     _, row = graded
@@ -49,7 +48,6 @@ def test_every_score_of_a_class_is_the_one_that_is_due(graded):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_what_was_handed_in_is_kept_and_feedback_explains(graded):
     folder, _ = graded
@@ -77,7 +75,6 @@ def test_what_was_handed_in_is_kept_and_feedback_explains(graded):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_a_second_run_grades_only_what_is_new(graded, tmp_path):
     from qlearn.classroom.classwork import Options, grade_class, take_in
@@ -215,7 +212,6 @@ def test_a_zip_bomb_is_not_unpacked(bare, tmp_path, monkeypatch):
     assert [p.name for p in written if "4713" in p.parts] == ["work.zip"]
 
 
-@needs_nbgrader
 def test_texts_of_a_submission_are_shown_as_typed():
     from nbconvert.filters import markdown2html
 

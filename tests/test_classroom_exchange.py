@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from classroom_room import needs_bubblewrap, needs_nbgrader
+from classroom_room import needs_bubblewrap
 from synthetic_class import due, right_work
 
 from qlearn.classroom.__main__ import main
@@ -92,7 +92,6 @@ def as_student(home, *arguments):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_points_and_feedback_come_back_through_the_exchange(exchanged):
     folder, points = exchanged.folder, exchanged.points
@@ -107,7 +106,6 @@ def test_points_and_feedback_come_back_through_the_exchange(exchanged):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_what_was_collected_stays_and_what_is_newer_replaces_it(exchanged):
     course, exchange = exchanged.course, exchanged.exchange
@@ -128,7 +126,6 @@ def test_what_was_collected_stays_and_what_is_newer_replaces_it(exchanged):
 
 
 @needs_bubblewrap
-@needs_nbgrader
 @pytest.mark.slow
 def test_nbgrader_s_own_collect_does_what_the_page_says(exchanged):
     """It believes names and follows links: where it no longer does, change the page."""

@@ -4,14 +4,12 @@ The whole hub, with users of the machine and a browser, is walked through by
 `tests/benchmarks/hub.py`; `results/hub.json` keeps its last run.
 """
 
-import importlib.util
 import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from classroom_room import needs_nbgrader
 from traitlets.config.loader import PyFileConfigLoader
 
 from qlearn.classroom.course import CourseError, make_course
@@ -19,17 +17,12 @@ from qlearn.results import load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "book" / "jupyterhub.md"
-needs_hub = pytest.mark.skipif(
-    importlib.util.find_spec("jupyterhub") is None,
-    reason="jupyterhub is missing: pip install -c constraints.txt -e '.[hub]'",
-)
 
 
 def configuration(name, folder):
     return PyFileConfigLoader(name, path=str(folder)).load_config()
 
 
-@needs_hub
 def test_jupyterhub_knows_every_setting_and_takes_its_value():
     from jupyterhub.app import JupyterHub
     from jupyterhub.auth import PAMAuthenticator
@@ -53,7 +46,6 @@ def test_jupyterhub_knows_every_setting_and_takes_its_value():
     assert "--KernelManager.transport=ipc" in spawner.args
 
 
-@needs_nbgrader
 def test_nbgrader_knows_every_setting():
     from nbgrader.auth import Authenticator, JupyterHubAuthPlugin
     from nbgrader.coursedir import CourseDirectory

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from classroom_room import needs_nbgrader
 
 from qlearn.assignments import in_assignment
 from qlearn.classroom.course import CourseError, make_course, make_releases
@@ -14,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "notebooks" / "assignments" / "release"
 
 
-@needs_nbgrader
 @pytest.mark.slow
 def test_the_committed_releases_are_those_of_the_sources(tmp_path):
     made = {path.name: path for path in make_releases(tmp_path)}
@@ -62,7 +60,6 @@ def test_a_release_says_where_to_write_and_what_to_hand_in(path):
         assert source.splitlines()[-1].strip() == "pass", "an Ellipsis would be shown as a result"
 
 
-@needs_nbgrader
 @pytest.mark.slow
 def test_a_course_keeps_its_seed_and_a_variant_has_its_own(tmp_path):
     course = make_course(tmp_path / "one", only=["a1"])

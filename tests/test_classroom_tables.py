@@ -10,9 +10,6 @@ from qlearn import results
 from qlearn.assignments import in_assignment
 from qlearn.classroom.objectives import OBJECTIVES
 
-pytest.importorskip("docutils")
-pytest.importorskip("sphinx")
-
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "book" / "ext" / "classroom_tables.py"
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from needs import refuse, require
 from test_codebook import CODEBOOKS, assert_same, seeded
 
 from qlearn import codebook_compiled, codebook_nearest
@@ -18,8 +19,9 @@ def short_chunks(monkeypatch):
 @pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("codebook", CODEBOOKS, ids=str)
 def test_codes_equal_the_plain_ones_and_bitsandbytes(codebook):
+    require("a C++ compiler")
     if codebook_compiled.compiled_ranks(codebook, 64, 64) is None:
-        pytest.skip("torch.compile does not work here")
+        refuse("torch.compile does not work here: it needs a C++ compiler and Python's headers")
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         assert_same(seeded(3 * 4096 + 65, dtype), codebook, compiled=True)
     for largest in (0.0, 1e-45, 1e-40, 9e-39, 1.2e-38, 3.4e38):

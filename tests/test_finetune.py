@@ -145,7 +145,6 @@ def folder(tmp_path):
 
 def test_evaluation_leaves_an_nf4_base_trainable(folder):
     """Its layers would repack their weights for inference, and then have no gradient."""
-    pytest.importorskip("bitsandbytes")
     from qlearn.lora import add_lora
 
     model = load_nf4(folder).eval()
@@ -167,7 +166,8 @@ def test_a_gguf_file_is_refused(tmp_path):
 
 def test_what_keep_trainable_is_for(folder):
     """Without it, where the processor repacks: the first block's adapters learn nothing."""
-    functional = pytest.importorskip("bitsandbytes.functional")
+    from bitsandbytes import functional
+
     if not functional.has_avx512bf16():
         pytest.skip("this processor has no AVX-512 for bfloat16, so nothing is repacked")
     from transformers import BitsAndBytesConfig

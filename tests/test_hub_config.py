@@ -152,7 +152,8 @@ def test_what_transformers_own_classes_write(cls, arguments, wanted):
 
 
 def test_compressed_tensors_own_presets():
-    presets = pytest.importorskip("compressed_tensors.quantization").preset_name_to_scheme
+    from compressed_tensors.quantization import preset_name_to_scheme as presets
+
     for preset, bits, inputs in (("W8A8", 8, "INT8"), ("W4A16", 4, ""), ("FP8_DYNAMIC", 8, "FP8")):
         scheme = presets(preset, ["Linear"]).model_dump(mode="json")
         found = read_config(

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("docutils")
-pytest.importorskip("sphinx")
-
 
 @pytest.fixture
 def tables(monkeypatch):

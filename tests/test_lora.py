@@ -23,7 +23,8 @@ def adapted(base, seed=0, **options):
 
 
 def nf4_linear(inputs, outputs):
-    bnb = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as bnb
+
     layer = bnb.nn.Linear4bit(
         inputs, outputs, bias=False, quant_type="nf4", compute_dtype=torch.float32
     )

@@ -2,6 +2,7 @@
 
 import json
 
+import peft
 import pytest
 import torch
 from tiny_models import llama
@@ -10,7 +11,6 @@ from qlearn import lora_files
 from qlearn.lora import add_lora, lora_layers
 from qlearn.lora_files import load_adapters, save_adapters
 
-peft = pytest.importorskip("peft")
 STEPS = 8
 
 
@@ -22,7 +22,6 @@ def base(tmp_path_factory):
 
 
 def nf4(folder):
-    pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     config = BitsAndBytesConfig(

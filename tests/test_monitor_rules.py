@@ -1,16 +1,14 @@
 """Metrics as Prometheus reads them, and rules as promtool evaluates them."""
 
 import mmap
-import os
-import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from needs import require
 from prometheus_client.parser import text_string_to_metric_families
 
 import qlearn
@@ -31,11 +29,7 @@ THRESHOLDS = {"kl": 4.25, "surprise": 5.0, "answers": 111}
 
 @pytest.fixture(scope="module")
 def promtool():
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail("promtool is missing; it is in Debian's package prometheus")
-        pytest.skip("promtool is missing (Debian's package prometheus)")
+    found = require("promtool")
     return lambda *arguments: subprocess.run(
         [found, *map(str, arguments)], capture_output=True, text=True, check=False
     )

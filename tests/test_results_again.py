@@ -183,7 +183,6 @@ def test_errors_of_codebooks_on_normal_numbers(bench):
 @pytest.mark.slow
 def test_qlora_learns_again(bench):
     """Seed 0 once more; a few records may fall otherwise on another CPU, the beginning may not."""
-    pytest.importorskip("peft")
     script = bench("qlora")
     row = recorded("qlora", method="QLoRA", seed=0)
     again = script.measure("QLoRA", 0)

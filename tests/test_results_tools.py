@@ -12,7 +12,6 @@ def recorded(**wanted):
 
 
 def test_the_article_call_again():
-    pytest.importorskip("bitsandbytes")
     from qlearn.article_call import article_calls, article_folders
 
     with article_folders() as folders:

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("docutils")
-pytest.importorskip("sphinx")
-
 SOURCE = Path(__file__).parents[1] / "book" / "ext" / "run_times.py"
 GOOD = {
     "date": "2026-01-02",

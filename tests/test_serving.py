@@ -1,12 +1,10 @@
 """A real server, a real Prometheus: text as the model's own, faults that fire, a roll-back."""
 
-import importlib.util
-import os
 import signal
-import sys
 
 import pytest
 import torch
+from needs import require
 
 from qlearn import load_model, load_tokenizer
 from qlearn.copies import dequantize_model
@@ -14,24 +12,18 @@ from qlearn.export_load import load_quantized
 from qlearn.monitor import make_monitor, question_canary
 from qlearn.monitor_faults import FAULTS, save_faults, save_healthy
 from qlearn.monitor_metrics import Metrics
-from qlearn.monitor_prometheus import Prometheus, faster, find_prometheus
+from qlearn.monitor_prometheus import Prometheus, faster
 from qlearn.monitor_rules import alert_rules
 from qlearn.monitor_served import Renumbered, numbering, served_canary
 from qlearn.monitor_text import asker
 from qlearn.monitor_watch import Watch
-from qlearn.serving import NEEDED, Server
+from qlearn.serving import Server
 from qlearn.serving_client import complete
 from qlearn.serving_load import closed_loop, open_loop
 from qlearn.serving_summary import summarize
 from qlearn.serving_versions import Versions, digests
 
 MODEL = "pocket-100k"
-
-
-def missing(what):
-    if os.environ.get("CI") and sys.platform == "linux":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +46,6 @@ def monitor(canary, folders):
 
 @pytest.fixture(scope="module")
 def server():
-    if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        missing("transformers[serving]")
     with Server(threads=1) as running:
         yield running
 
@@ -173,8 +163,7 @@ def test_a_paused_server_answers_afterwards(server, folders):
 
 @pytest.mark.slow
 def test_faults_behind_the_endpoint_fire_in_prometheus(server, canary, monitor, folders):
-    if find_prometheus() is None:
-        missing("prometheus (Debian's package prometheus)")
+    require("prometheus")
     versions = Versions(folders[0].parent)
     versions.switch(folders[0].name)
     metrics = Metrics(memory=server.memory)

@@ -4,6 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -51,7 +52,6 @@ def test_both_sides_are_rounded_on_the_grids(qdq, layer):
 
 def graph(zero_point=0, inputs_too=True):
     """One product by hand, with onnx's own helpers."""
-    onnx = pytest.importorskip("onnx")
     helper, array = onnx.helper, onnx.numpy_helper.from_array
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),

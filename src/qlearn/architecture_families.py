@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qlearn.architecture_sizes import Architecture
+from qlearn.extras import needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -174,7 +175,9 @@ def from_config(config: PreTrainedConfig) -> Architecture:
 
 def _count(config: PreTrainedConfig, entries: Config, name: str) -> Architecture:
     import torch
-    from transformers import AutoModelForCausalLM
+
+    with needs("course"):
+        from transformers import AutoModelForCausalLM
 
     from qlearn.blocks import block_linears, find_blocks, weight_of
 

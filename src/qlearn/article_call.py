@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qlearn.convert import quantize_model
 from qlearn.copies import copy_for_quantization
 from qlearn.export import save_quantized
+from qlearn.extras import needs
 from qlearn.scheme import QuantScheme
 from qlearn.zoo import load_model, quiet
 
@@ -73,7 +74,8 @@ def article_calls(codes: str | os.PathLike[str], full: str | os.PathLike[str]) -
         codes: a folder in the GPTQ format.
         full: a folder of the same model in floats.
     """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    with needs("course"):
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     def load(folder: str | os.PathLike[str], **arguments: Any) -> Any:
         with quiet():

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from qlearn.activations import AbsMax, AbsMean, Hessian, Inputs, Statistic
 from qlearn.logits import evaluating
+from qlearn.progress_bar import progress_bar
 from qlearn.walk import Walk, block_layers, in_features, sharing_layers
 
 __all__ = ["AbsMax", "AbsMean", "Hessian", "Inputs", "Statistic", "Walk", "calibrate", "gather"]
@@ -51,8 +51,7 @@ def calibrate(
     """
     with evaluating(model), torch.no_grad():
         walk = Walk(model, tokens)
-        bar = tqdm(total=len(walk.blocks), desc="calibrate", unit="block", disable=not progress)
-        with bar:
+        with progress_bar(len(walk.blocks), "calibrate", "block", progress) as bar:
             for index, block in enumerate(walk.blocks):
                 statistics, outputs = gather(walk, index, make_statistic)
                 unchanged = visit(index, block, statistics) is False

@@ -8,6 +8,7 @@ Without a file the page shows our own entry and the ends of the curve. A file ho
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -126,11 +127,36 @@ def _plain(text: str) -> str:
     return "".join(f"&#{ord(c)};" if c in marks else c for c in kept)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the page."""
-    entries = json.loads(Path(arguments[0]).read_text(encoding="utf-8")) if arguments else ()
-    print(page(entries), end="")
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    described = argparse.ArgumentParser(
+        prog="python -m qlearn.capstone_board",
+        description="Print the capstone's leaderboard, a page of Markdown, best entry first.",
+    )
+    described.add_argument(
+        "entries",
+        nargs="?",
+        type=Path,
+        metavar="entries.json",
+        help="what grading wrote: a list of objects with name, bytes, perplexity and note; without "
+        "it the page shows our own entry and the ends of the curve",
+    )
+    return described
+
+
+def main(arguments: list[str]) -> int:
+    """Print the page; give the exit status."""
+    path = parser().parse_args(arguments).entries
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")) if path else ()
+        if not isinstance(entries, (list, tuple)):
+            raise ValueError(f"{path} holds no list; give a list of entries")
+        print(page(entries), end="")
+    except (OSError, ValueError) as error:
+        print(f"qlearn.capstone_board: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

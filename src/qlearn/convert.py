@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from qlearn.blocks import set_module, weight_of
 from qlearn.convert_checks import check_calibration, check_layer, select_layers
@@ -20,6 +19,7 @@ from qlearn.copies import copy_for_quantization, dequantize_model, dequantized
 from qlearn.housekeeping import free_memory
 from qlearn.layer_base import CodesLinear
 from qlearn.methods import METHODS, options_of
+from qlearn.progress_bar import progress_bar
 from qlearn.report import LayerReport, QuantizationReport, measure, model_bits, stored_bytes
 from qlearn.resume import Progress, describe
 from qlearn.scheme import QuantScheme
@@ -139,8 +139,7 @@ def _round_layers(
     """Round each layer by itself; ``layers`` is used up."""
     reports = []
     done: dict[nn.Module, CodesLinear] = {}  # a layer that stands in two places stays one
-    bar = tqdm(total=len(layers), desc=title, unit="layer", disable=not progress)
-    with bar:
+    with progress_bar(len(layers), title, "layer", progress) as bar:
         for name in list(layers):
             layer = layers.pop(name)  # so that the last reference to its floats goes with it
             if layer not in done:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import plotly.graph_objects as go
-
 from qlearn.explorer_formula import Choice, Ratio
+from qlearn.extras import needs
+
+with needs("course"):
+    import numpy as np
+    import plotly.graph_objects as go
 
 DIGITS = 6  # significant: finer than a pixel of any plot here
 HEIGHT = 420  # px, for a figure that names none

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from qlearn.explorer_bundle import Bundle, bundle_controls, bundle_frame, bundle_html
+from qlearn.extras import needs
 
 
 def markup(bundle: Bundle, ident: str) -> str:
@@ -84,7 +85,8 @@ def standalone(bundle: Bundle) -> str:
 
     It moves with no kernel and no network, and weighs 4 to 5 MB.
     """
-    from plotly.offline import get_plotlyjs
+    with needs("course"):
+        from plotly.offline import get_plotlyjs
 
     return (
         f"<style>{asset('explorer.css')}</style>{markup(bundle, f'qx-own-{next(_numbers)}')}"

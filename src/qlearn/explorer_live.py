@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import ipywidgets as widgets
-import plotly.graph_objects as go
-
 from qlearn.explorer_bundle import failure
 from qlearn.explorer_controls import Control, Position, values_at
 from qlearn.explorer_grid import as_figure, height
 from qlearn.explorer_text import spoken
+from qlearn.extras import needs
 from qlearn.figures_look import TEMPLATE
+
+with needs("course"):
+    import ipywidgets as widgets
+    import plotly.graph_objects as go
 
 _KEPT = {"type", "uid", "template"}  # properties that are ours, not the figure function's
 

@@ -32,6 +32,7 @@ from qlearn.export_gguf_llama import (
 from qlearn.export_gguf_tokenizer import tokenizer_metadata
 from qlearn.export_layout import quantized_tensor
 from qlearn.export_safetensors import float_tensors
+from qlearn.extras import needs
 from qlearn.layer_base import CodesLinear
 from qlearn.layers import QuantizedLinear
 
@@ -95,7 +96,8 @@ class Gguf:
         folder: Path,
     ) -> None:
         """Write the one file."""
-        import gguf
+        with needs("course"):
+            import gguf
 
         config = model.config
         writer = gguf.GGUFWriter(folder / GGUF_FILE, ARCHITECTURE)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from qlearn.extras import needs
 from qlearn.zoo_files import first_line
 
 VERSIONS = (2, 3)
@@ -132,7 +133,8 @@ class _Cursor:
 
 
 def _parse(path: Path, cursor: _Cursor) -> GgufFile:
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+    with needs("course"):
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     magic, version = cursor.take("4sI")
     if magic != b"GGUF" or version not in VERSIONS:

@@ -16,6 +16,7 @@ from qlearn.export_gguf import CONVENTION, FLOATS
 from qlearn.export_gguf_blocks import SCHEMES, from_blocks
 from qlearn.export_gguf_file import GgufFile, TensorRow, open_gguf
 from qlearn.export_gguf_llama import ARCHITECTURE, read_config, stored_rows, tensor_names
+from qlearn.extras import needs
 from qlearn.scheme import CONVENTIONS, QuantScheme
 from qlearn.zoo_files import check_memory, first_line
 
@@ -39,7 +40,8 @@ def load_gguf(path: Path) -> PreTrainedModel:
     file = open_gguf(path)
     _check_architecture(file)
     check_memory(path, 4 * sum(prod(row.shape) for row in file.rows))
-    from transformers import LlamaConfig, LlamaForCausalLM
+    with needs("course"):
+        from transformers import LlamaConfig, LlamaForCausalLM
 
     rows = {row.tensor: row for row in file.rows}
     try:
@@ -121,6 +123,7 @@ def _floats(stored: Tensor, row: TensorRow) -> Tensor:
     """A tensor as floats: as stored, or dequantized."""
     if row.type in DTYPES:
         return stored.contiguous().view(DTYPES[row.type])
-    from gguf import GGMLQuantizationType, dequantize
+    with needs("course"):
+        from gguf import GGMLQuantizationType, dequantize
 
     return torch.from_numpy(dequantize(stored.numpy(), GGMLQuantizationType[row.type]).copy())

@@ -22,6 +22,7 @@ from qlearn.export import LAYOUTS
 from qlearn.export_assemble import assemble, check_grid, float_weight, placeholder
 from qlearn.export_gguf_load import load_gguf
 from qlearn.export_layout import Layout
+from qlearn.extras import needs
 from qlearn.scheme import CONVENTIONS, QuantScheme
 from qlearn.zoo_files import check_config, check_memory, first_line, stored_parameters
 
@@ -171,7 +172,8 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _model_class(path: Path) -> tuple[PretrainedConfig, Any]:
     """The configuration without its mark of quantization, and the class that it is for."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    with needs("course"):
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     del config.quantization_config
@@ -185,6 +187,7 @@ def _model_class(path: Path) -> tuple[PretrainedConfig, Any]:
 
 def _add_generation_config(model: Any, path: Path) -> None:
     if (path / "generation_config.json").is_file():
-        from transformers import GenerationConfig
+        with needs("course"):
+            from transformers import GenerationConfig
 
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)

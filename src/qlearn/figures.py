@@ -6,9 +6,7 @@ Every helper takes plain sequences, numpy arrays or torch tensors.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import plotly.graph_objects as go
-
+from qlearn.extras import needs
 from qlearn.figures_bits import bit_boxes, number_line
 from qlearn.figures_look import (
     COLORS,
@@ -18,6 +16,10 @@ from qlearn.figures_look import (
     SYMBOLS,
     base_layout,
 )
+
+with needs("course"):
+    import numpy as np
+    import plotly.graph_objects as go
 
 __all__ = [
     "COLORS",

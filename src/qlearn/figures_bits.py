@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from qlearn.extras import needs
 from qlearn.figures_look import COLORS, FIELD_COLORS, PALETTE, SYMBOLS, base_layout
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 
 def bit_boxes(

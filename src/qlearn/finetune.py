@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from qlearn.extras import needs
 from qlearn.finetune_task import Encoded, answer_logits
 from qlearn.zoo import MODEL_FILES, locate, quiet
 from qlearn.zoo_packaged import DEFAULT
@@ -27,7 +28,8 @@ def load_nf4(name: str | os.PathLike[str] = DEFAULT) -> PreTrainedModel:
     Raises:
         ValueError, OSError: as :func:`qlearn.zoo.load_model`.
     """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    with needs("course"):
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
         load_in_4bit=True,

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 
-import plotly.graph_objects as go
 import torch
 
 from qlearn.affine import QuantizedTensor, quantize, sqnr
 from qlearn.explorer import Explorer
+from qlearn.extras import needs
 from qlearn.figures_look import PALETTE, base_layout
 from qlearn.granularity import landing_tile
 from qlearn.scheme import QuantScheme
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 GROUP = 32  # the smallest group here; two of them are shown
 SHOWN = 2 * GROUP  # weights: what a phone can tell apart

@@ -10,11 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from qlearn.extras import needs
 from qlearn.figures_look import COLORS, DASHES, PALETTE, SYMBOLS, base_layout
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 # Vertical extents in shares of the plot's height. The three tiles lie on one pair of axes: each
 # pair of axes, each trace and each colour bar costs milliseconds at every move of a slider.

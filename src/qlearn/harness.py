@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from qlearn.corpora import load_reviews
+from qlearn.extras import needs
 
 TASK = "movie_sentiment"
 LABELS = ("negative", "positive")
@@ -137,9 +138,10 @@ def run_harness(
     if not (Path(folder) / f"{TASK}.yaml").is_file():
         raise FileNotFoundError(f"{folder} holds no {TASK}.yaml; write it with write_task(folder)")
     try:
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
+        with needs("toolbox"):
+            from lm_eval import simple_evaluate
+            from lm_eval.models.huggingface import HFLM
+            from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise ImportError("lm-evaluation-harness is missing; run `pip install lm_eval`") from error
     found = simple_evaluate(

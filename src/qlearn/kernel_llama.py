@@ -15,16 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.llama.modeling_llama import (
-    LlamaDecoderLayer,
-    LlamaRMSNorm,
-    LlamaRotaryEmbedding,
-)
 
 from qlearn.affine import QuantizedTensor
 from qlearn.blocks import set_module
 from qlearn.export_layout import quantized_tensor
+from qlearn.extras import needs
 from qlearn.layers import QuantizedLinear
+
+with needs("course"):
+    from transformers.models.llama.modeling_llama import (
+        LlamaDecoderLayer,
+        LlamaRMSNorm,
+        LlamaRotaryEmbedding,
+    )
 
 
 class FusedBlock(LlamaDecoderLayer):  # a kind of it, so that its outputs count as hidden states

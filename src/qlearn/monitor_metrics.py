@@ -16,20 +16,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    start_http_server,
-)
 from torch import Tensor
 
+from qlearn.extras import needs
 from qlearn.monitor import Alarm, Monitor
 from qlearn.monitor_canary import CanaryResult
 from qlearn.monitor_inputs import InputDrift
 from qlearn.monitor_text import TextResult
+
+with needs("course"):
+    from prometheus_client import (
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        generate_latest,
+        start_http_server,
+    )
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

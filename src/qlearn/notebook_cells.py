@@ -8,8 +8,11 @@ from textwrap import dedent
 from typing import Any
 from urllib.parse import quote
 
-import nbformat
-import yaml
+from qlearn.extras import needs
+
+with needs("dev"):
+    import nbformat
+    import yaml
 
 BADGES_TAG = "badges"
 BOOTSTRAP_TAG = "bootstrap"

@@ -3,7 +3,10 @@
 import hashlib
 from typing import Any
 
-import nbformat
+from qlearn.extras import needs
+
+with needs("dev"):
+    import nbformat
 
 KEPT_CELL_METADATA = {
     *("tags", "nbgrader", "mystnb", "editable", "deletable"),

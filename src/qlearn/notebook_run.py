@@ -5,7 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
+from qlearn.extras import needs
+
+with needs("dev"):
+    import nbformat
 
 CELL_TIMEOUT = 300  # seconds: no cell of a 90-second chapter comes near
 
@@ -20,7 +23,8 @@ def peak_memory(pid: int) -> int:
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    import psutil
+    with needs("course"):
+        import psutil
 
     memory = psutil.Process(pid).memory_info()
     return int(getattr(memory, "peak_wset", memory.rss))
@@ -28,7 +32,8 @@ def peak_memory(pid: int) -> int:
 
 def busy_seconds(pid: int) -> float:
     """Give the CPU time of a process: what it takes, however long others made it wait."""
-    import psutil
+    with needs("course"):
+        import psutil
 
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
@@ -47,7 +52,8 @@ def execute(path: Path) -> tuple[Any, float, int]:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; the message holds its traceback.
     """
-    from nbclient import NotebookClient
+    with needs("dev"):
+        from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(

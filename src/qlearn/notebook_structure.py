@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
+from qlearn.extras import needs
 from qlearn.notebook_cells import Publication, generated
 from qlearn.notebook_normal import normalise
+
+with needs("dev"):
+    import nbformat
 
 SECTIONS = [
     "What you will be able to do",

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
+from qlearn.extras import needs
 from qlearn.notebook_cells import (
     Publication,
     badges,
@@ -23,6 +22,9 @@ from qlearn.notebook_normal import normalise
 from qlearn.notebook_run import execute
 from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS, check_structure, headings
 from qlearn.results import save
+
+with needs("dev"):
+    import nbformat
 
 __all__ = [
     "Publication",

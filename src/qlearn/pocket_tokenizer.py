@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qlearn.extras import needs
 from qlearn.pocket_tasks import ALPHABET
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def build_tokenizer(longest: int) -> PreTrainedTokenizerFast:
     Args:
         longest: how many tokens the models read.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    with needs("course"):
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
 
     ids = {character: code for code, character in enumerate([*ALPHABET, UNKNOWN])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))

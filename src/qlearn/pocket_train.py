@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from qlearn.extras import needs
 from qlearn.pocket_batches import ROW, Batch, batches
 from qlearn.pocket_tasks import ALPHABET
 from qlearn.pocket_tokenizer import build_tokenizer
@@ -64,7 +65,8 @@ RECIPES = {
 
 def build(recipe: Recipe, seed: int = 0) -> LlamaForCausalLM:
     """An untrained model; the same seed gives the same weights, and torch's own is left alone."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    with needs("course"):
+        from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=len(ALPHABET) + 1,  # one for what is not in the alphabet

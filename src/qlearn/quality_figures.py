@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import plotly.graph_objects as go
-
+from qlearn.extras import needs
 from qlearn.figures_look import PALETTE, base_layout
 from qlearn.quality import Quality, loss_of, pareto_front
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 # What is drawn alike: name -> (methods, colour, marker).
 FAMILIES: dict[str, tuple[tuple[str, ...], str, str]] = {

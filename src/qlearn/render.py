@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from docutils import nodes
-from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
-
 from qlearn.explorer_bundle import MIME, errors
 from qlearn.explorer_html import markup
+from qlearn.extras import needs
+
+with needs("dev"):
+    from docutils import nodes
+    from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 

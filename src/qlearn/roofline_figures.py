@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import plotly.graph_objects as go
-
+from qlearn.extras import needs
 from qlearn.figures_look import DASHES, PALETTE, SYMBOLS, base_layout
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 LOOK = {"FP32": "grey", "BF16": "green", "INT8": "blue", "INT4": "orange"}
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from qlearn.blocks import block_linears, find_blocks, is_linear, set_module
 from qlearn.layer_base import CodesLinear
 from qlearn.logits import evaluating
+from qlearn.progress_bar import progress_bar
 from qlearn.report import LayerReport
 from qlearn.resume import Progress
 from qlearn.scheme import QuantScheme
@@ -81,7 +81,7 @@ def quantize_blocks(
     with evaluating(model), torch.no_grad():
         walk = Walk(model, tokens)
         title = f"{method.name} {method.scheme}"
-        with tqdm(total=len(walk.blocks), desc=title, unit="block", disable=not progress) as bar:
+        with progress_bar(len(walk.blocks), title, "block", progress) as bar:
             for index, block in enumerate(walk.blocks):
                 inner = f"{prefix}.{index}." if prefix else f"{index}."
                 inside = [name.removeprefix(inner) for name in names if name.startswith(inner)]

@@ -4,13 +4,13 @@ Standard library only: they run before anything is installed.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from qlearn.tasks_checks import check, lint, loaders, run_tests
 from qlearn.tasks_errors import TaskError
 from qlearn.tasks_setup import PREFETCH, Environment, setup
 
@@ -38,38 +38,25 @@ def chapters(root: Path) -> list[Path]:
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def run(environment: Environment, arguments: list[str]) -> int:
-    """Run the environment's Python in the clone, its output shown; give its exit status."""
-    command = [str(environment.python), *arguments]
-    variables = environment.variables(os.environ)
-    done = subprocess.run(command, cwd=environment.root, env=variables, check=False)
-    return done.returncode
-
-
 def book(environment: Environment, more: list[str]) -> int:
     """Build the site, strictly, and say where it is."""
     begun = time.monotonic()
-    status = run(environment, [*BUILD_SITE, *more])
+    status = environment.run([*BUILD_SITE, *more])
     if status == 0:
         page = environment.root / "_build" / "html" / "index.html"
         print(f"Built in {duration(time.monotonic() - begun)}. Open {page.as_uri()}")
     return status
 
 
-def run_tests(environment: Environment, more: list[str]) -> int:
-    """Run all tests: the package, the notebooks, the site."""
-    return run(environment, ["-m", "pytest", *more])
-
-
 def lab(environment: Environment, more: list[str]) -> int:
     """Open JupyterLab at the first chapter."""
     start = [str(path) for path in chapters(environment.root)[:1]]
-    return run(environment, ["-m", "jupyterlab", *start, *more])
+    return environment.run(["-m", "jupyterlab", *start, *more])
 
 
 def notebooks(environment: Environment, more: list[str]) -> int:
     """Execute the chapters again in place, outputs normalised."""
-    return run(environment, ["-m", "qlearn.notebooks", "--execute", *more])
+    return environment.run(["-m", "qlearn.notebooks", "--execute", *more])
 
 
 def bench(environment: Environment, more: list[str]) -> int:
@@ -80,7 +67,7 @@ def bench(environment: Environment, more: list[str]) -> int:
             continue
         begun = time.monotonic()
         print(f"{script.stem} ...", flush=True)
-        status = run(environment, [str(script)])
+        status = environment.run([str(script)])
         if status:
             return status
         print(f"{script.stem}: {duration(time.monotonic() - begun)}", flush=True)
@@ -90,44 +77,66 @@ def bench(environment: Environment, more: list[str]) -> int:
 def bench_tools(environment: Environment, more: list[str]) -> int:
     """Measure the tools beside each other, all rows or those named; `bench` does it too."""
     script = environment.root / "tests" / "benchmarks" / "toolbox.py"
-    return run(environment, [str(script), *more])
+    return environment.run([str(script), *more])
 
 
 def grade_demo(environment: Environment, more: list[str]) -> int:
     """Grade a synthetic class of 200 through nbgrader, and check every score."""
-    programs = [str(environment.python), "-c", "import nbgrader"]
-    if subprocess.run(programs, capture_output=True, check=False).returncode:
-        pip = ["-m", "pip", "install", "--quiet", "-c", "constraints.txt", "-e", ".[classroom]"]
-        if status := run(environment, pip):
-            return status
-    return run(environment, ["tests/benchmarks/classroom.py", *more])
+    return environment.run(["tests/benchmarks/classroom.py", *more])
 
 
-TASKS: dict[str, Callable[[Environment, list[str]], int]] = {
+def set_up_alone(*_: object) -> int:
+    """Make .venv and fetch the model, and stop there."""
+    return 0
+
+
+def fetch(*_: object) -> int:
+    """Fetch the model and the texts with this very Python."""
+    return subprocess.run([sys.executable, "-c", PREFETCH], check=False).returncode
+
+
+def capstone_board(environment: Environment, more: list[str]) -> int:
+    """Print the capstone's leaderboard, a page of Markdown; takes the entries' file."""
+    return environment.run(["-m", "qlearn.capstone_board", *more])
+
+
+TASKS: dict[str, Callable[..., int]] = {
+    "setup": set_up_alone,
+    "fetch": fetch,
     "book": book,
     "test": run_tests,
+    "check": check,
+    "lint": lint,
+    "loaders": loaders,
     "lab": lab,
     "notebooks": notebooks,
     "bench": bench,
     "bench-tools": bench_tools,
     "grade-demo": grade_demo,
+    "capstone-board": capstone_board,
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Describe the command line; asking for help sets nothing up."""
     described = argparse.ArgumentParser(
-        prog="python -m qlearn", description="Set up and use the quantization course."
+        prog="python -m qlearn",
+        description="Set up and use the quantization course.",
+        epilog="`python -m qlearn TASK --help` says more about a task; `make TASK` is the same.",
     )
     described.add_argument(
         "--newest", action="store_true", help="the newest allowed packages, not the pinned ones"
     )
-    tasks = described.add_subparsers(dest="task", required=True, metavar="task")
-    tasks.add_parser("setup", help="make .venv and fetch the model, and stop there")
-    tasks.add_parser("fetch", help="fetch the model and the texts with this very Python")
+    tasks = described.add_subparsers(dest="task", required=True, metavar="TASK")
     for name, task in TASKS.items():
-        help_line = (task.__doc__ or "").splitlines()[0]
-        tasks.add_parser(name, help=help_line, add_help=False)
+        first, _, rest = (task.__doc__ or "").partition("\n")
+        tasks.add_parser(
+            name,
+            help=first[0].lower() + first[1:].rstrip("."),
+            description=f"{first} {' '.join(rest.split())}".strip(),
+            usage=f"python -m qlearn {name} [arguments for the program behind it]",
+            allow_abbrev=False,  # of the arguments for that program
+        )
     return described
 
 
@@ -141,14 +150,14 @@ def main(arguments: list[str]) -> int:
         print("qlearn: run this in a clone of the course's repository", file=sys.stderr)
         return 2
     if options.task == "fetch":
-        return subprocess.run([sys.executable, "-c", PREFETCH], check=False).returncode
+        return fetch()
     begun = time.monotonic()
     try:
         environment = setup(ROOT, newest=options.newest, say=lambda line: print(line, flush=True))
+        spent = time.monotonic() - begun
+        if spent > 5 or options.task == "setup":
+            print(f"Set up in {duration(spent)}.", flush=True)
+        return TASKS[options.task](environment, more)
     except TaskError as error:
         print(f"qlearn: {error}", file=sys.stderr)
         return 1
-    spent = time.monotonic() - begun
-    if spent > 5 or options.task == "setup":
-        print(f"Set up in {duration(spent)}.", flush=True)
-    return 0 if options.task == "setup" else TASKS[options.task](environment, more)

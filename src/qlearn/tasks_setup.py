@@ -19,7 +19,7 @@ from qlearn.tasks_torch import PIP, Runner, install_torch, pinned_torch
 
 DISK_BYTES = 5_000_000_000  # .venv 2.5 GB, the model's cache 0.8 GB, and pip's own copies
 PINNED_UP_TO = (3, 13)  # the last Python that the pinned packages have wheels for
-EXTRAS = "course,dev"
+EXTRAS = "dev"  # all that any command of `qlearn.tasks` needs, the other extras included
 LOG_NAME = "setup.log"
 
 # Loads each once, which fetches, verifies and converts what the cache does not hold yet.
@@ -35,14 +35,20 @@ load_reviews()
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of a clone: where its programs lie."""
+    """A virtual environment of a clone: where its programs lie, and how one is run.
+
+    Attributes:
+        folder: its own.
+        inside: the clone, where that isn't the folder just above.
+    """
 
     folder: Path
+    inside: Path | None = None
 
     @property
     def root(self) -> Path:
         """The clone that it lies in."""
-        return self.folder.parent
+        return self.inside or self.folder.parent
 
     @property
     def programs(self) -> Path:
@@ -65,6 +71,18 @@ class Environment:
         variables["VIRTUAL_ENV"] = str(self.folder)
         variables["PATH"] = os.pathsep.join([str(self.programs), base.get("PATH", os.defpath)])
         return variables
+
+    def run(self, arguments: list[str], program: str = "python", **more: str) -> int:
+        """Run one of its programs in the clone, its output shown; give its exit status.
+
+        Args:
+            arguments: what follows the program's name.
+            program: the name of one of `programs`.
+            more: environment variables, added to this process's.
+        """
+        command = [str(self.programs / program), *arguments]
+        variables = {**self.variables(os.environ), **more}
+        return subprocess.run(command, cwd=self.root, env=variables, check=False).returncode
 
     def version(self) -> str | None:
         """Give its Python's version as `3.11`, or None where it does not run."""

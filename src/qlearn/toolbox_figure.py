@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
+from qlearn.extras import needs
 from qlearn.figures_look import PALETTE, base_layout
 from qlearn.toolbox import REFERENCE, Row, working
+
+with needs("course"):
+    import plotly.graph_objects as go
 
 # Bytes over FP32's bytes, or seconds a token over FP32's: (key, whether it is a speed).
 COSTS = {

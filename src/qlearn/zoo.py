@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from qlearn.extras import needs
 from qlearn.fetch import check_disk
 from qlearn.fetch_errors import hub_failure
 from qlearn.zoo_files import (
@@ -74,7 +75,8 @@ def load_model(
     else:
         check_config(source.folder)
         check_memory(name, dtype.itemsize * stored_parameters(source.folder))
-    from transformers import AutoModelForCausalLM
+    with needs("course"):
+        from transformers import AutoModelForCausalLM
 
     try:
         with quiet():
@@ -114,7 +116,8 @@ def load_tokenizer(name: str | os.PathLike[str] = DEFAULT) -> "PreTrainedTokeniz
             f"{source.folder} holds no tokenizer (none of {', '.join(names)}); "
             "save one with tokenizer.save_pretrained(folder)"
         )
-    from transformers import AutoTokenizer
+    with needs("course"):
+        from transformers import AutoTokenizer
 
     try:
         with quiet():
@@ -188,8 +191,9 @@ def from_hub(name: str, files: list[str], itemsize: int = 0, kind: str = "model"
             it is downloaded.
         kind: "model" or "dataset".
     """
-    import huggingface_hub
-    from huggingface_hub.constants import HF_HUB_CACHE
+    with needs("course"):
+        import huggingface_hub
+        from huggingface_hub.constants import HF_HUB_CACHE
 
     wanted: dict[str, Any] = {
         "allow_patterns": files,
@@ -222,7 +226,8 @@ def quiet() -> Iterator[None]:
     Where torchao is installed, transformers imports it on the way, and it complains of kernels for
     GPUs that are not there.
     """
-    from transformers.utils import logging
+    with needs("course"):
+        from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -5,6 +5,8 @@ import math
 import re
 from pathlib import Path
 
+from qlearn.extras import needs
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
 
 
@@ -18,7 +20,8 @@ def check_config(folder: Path) -> None:
         raise OSError(f"{folder} holds no model (config.json is missing)") from error
     except (ValueError, AttributeError) as error:
         raise OSError(f"{path} is damaged ({first_line(error)}); fetch it again") from error
-    from transformers import CONFIG_MAPPING
+    with needs("course"):
+        from transformers import CONFIG_MAPPING
 
     if kind not in CONFIG_MAPPING:
         raise ValueError(
@@ -72,7 +75,8 @@ def gguf_parameters(path: Path) -> int:
     Raises:
         OSError: a file of another kind, or a damaged one.
     """
-    from gguf import GGUFReader
+    with needs("course"):
+        from gguf import GGUFReader
 
     try:
         tensors = GGUFReader(path).tensors
@@ -90,7 +94,8 @@ def available_memory() -> int | None:
     """Give the bytes that can still be used: the machine's, or the container's if fewer."""
     found = []
     try:
-        import psutil
+        with needs("course"):
+            import psutil
 
         found.append(int(psutil.virtual_memory().available))
     except ImportError:

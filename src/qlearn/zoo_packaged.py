@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qlearn.extras import needs
 from qlearn.fetch import (
     Artifact,
     Member,
@@ -133,7 +134,8 @@ def _convert_apart(gguf: Path, target: Path) -> None:
 
 def convert(gguf: Path, target: Path) -> None:
     """Dequantize a GGUF model to a folder of float32 safetensors, with its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    with needs("course"):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
     arguments = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype="float32", **arguments)

@@ -6,7 +6,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import needs
 import pytest
 
 from qlearn.tasks import BUILD_SITE
@@ -30,7 +30,6 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,17 +93,9 @@ def browser() -> Iterator[Any]:
     """Headless Chromium; without one a skip that says so, or a failure where CI is set."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = needs.find("Chromium") or needs.bundled_browser() or needs.require("Chromium")
     with sync_playwright() as playwright:
-        bundled = Path(playwright.chromium.executable_path)
-        if found is None and not bundled.exists():
-            reason = f"no Chromium: none of {', '.join(BROWSERS)} is on PATH"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        running = playwright.chromium.launch(
-            executable_path=found or str(bundled), args=list(ARGUMENTS)
-        )
+        running = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield running
         running.close()
 

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from qlearn.assignments.a6_entry import FILE, submitted
 from qlearn.capstone import code_bytes
 from qlearn.classroom.course import Course, questions_of
@@ -33,7 +31,11 @@ from qlearn.classroom.intake import read_submission
 from qlearn.classroom.nbgrader_files import SMALL_FILES, carry
 from qlearn.classroom.rebuild import grade_id, rebuild
 from qlearn.classroom.sandbox import Limits, NotIsolatedError, availability
+from qlearn.extras import needs
 from qlearn.results import usable_cores
+
+with needs("classroom"):
+    import nbformat
 
 __all__ = ["Options", "digest", "grade_class", "grade_student", "take_in"]
 

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from qlearn.assignments import in_assignment
 from qlearn.assignments.question import Question
+from qlearn.extras import needs
 from qlearn.notebook_cells import Publication, generated, read_publication
 from qlearn.notebook_normal import normalise
 from qlearn.notebooks import find_root, write
+
+with needs("classroom"):
+    import nbformat
 
 __all__ = ["COURSE_ID", "Course", "CourseError", "make_course", "make_releases"]
 

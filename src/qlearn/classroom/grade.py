@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from qlearn.assignments import find
 from qlearn.assignments.measured import remembered
 from qlearn.assignments.question import Mark, Question
@@ -23,6 +21,10 @@ from qlearn.classroom.process import LostError
 from qlearn.classroom.remote import RemoteFunction
 from qlearn.classroom.sandbox import Limits, Room
 from qlearn.classroom.session import Session, StoppedError
+from qlearn.extras import needs
+
+with needs("classroom"):
+    import nbformat
 
 __all__ = ["Graded", "grade", "room_for"]
 

@@ -13,6 +13,7 @@ from typing import Any
 from qlearn.classroom.classwork import Options, grade_class, take_in
 from qlearn.classroom.course import Course, CourseError
 from qlearn.classroom.feedback import WITHOUT_GENERATED_CELLS, rewrite
+from qlearn.extras import needs
 from qlearn.results import usable_cores
 
 __all__ = ["canvas_rows", "export", "grade_all", "moodle_rows", "read_roster", "scores"]
@@ -75,7 +76,8 @@ def _write_feedback(course: Course, name: str, students: list[str], processes: i
 
 def scores(course: Course, name: str) -> dict[str, dict[str, float]]:
     """Student -> check cell -> points, from nbgrader's database."""
-    from nbgrader.api import Gradebook, MissingEntry
+    with needs("classroom"):
+        from nbgrader.api import Gradebook, MissingEntry
 
     found: dict[str, dict[str, float]] = {}
     with Gradebook(f"sqlite:///{course.root / 'gradebook.db'}") as book:

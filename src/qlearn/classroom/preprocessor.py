@@ -14,9 +14,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbgrader.preprocessors import NbGraderPreprocessor
-from traitlets import Bool, Unicode
+from qlearn.extras import needs
+
+with needs("classroom"):
+    import nbformat
+    from nbgrader.preprocessors import NbGraderPreprocessor
+    from traitlets import Bool, Unicode
 
 __all__ = ["TrustedGrades"]
 

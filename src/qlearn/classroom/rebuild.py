@@ -10,10 +10,12 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-import nbformat
-
 from qlearn.assignments.question import Question
 from qlearn.classroom.intake import Cell
+from qlearn.extras import needs
+
+with needs("classroom"):
+    import nbformat
 
 __all__ = ["grade_id", "rebuild"]
 

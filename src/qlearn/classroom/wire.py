@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from qlearn.extras import needs
+
 __all__ = ["Damaged", "Reference", "Unknown", "pack", "unpack"]
 
 DTYPES = {
@@ -162,7 +164,8 @@ class _Decoder:
             tensor = torch.frombuffer(contents, dtype=DTYPES[name]).reshape(shape)
             return tensor.requires_grad_(bool(grad))
         if kind == "a":
-            import numpy as np
+            with needs("course"):
+                import numpy as np
 
             name, shape = body
             if name not in ARRAYS:

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any, cast
 
+from qlearn.extras import needs
+
 MOST_TEXT = 100_000  # characters of a cell's output that are kept
 MOST_OUTPUTS = 50
 
@@ -30,8 +32,9 @@ class Cells:
     """A namespace in which cells are executed one after the other."""
 
     def __init__(self) -> None:
-        from IPython.core.interactiveshell import InteractiveShell
-        from traitlets.config import Config
+        with needs("classroom"):
+            from IPython.core.interactiveshell import InteractiveShell
+            from traitlets.config import Config
 
         config = Config()
         config.HistoryManager.enabled = False
