@@ -14,9 +14,7 @@ def require(format):
     """Skip by name where the format's loader is missing; fail where all were to be there."""
     for package in PACKAGES.get(format, GPTQMODEL):
         if importlib.util.find_spec(package) is None:
-            words = (
-                f"{package} is missing; pip install -c constraints.txt gptqmodel optimum torchao"
-            )
+            words = f"{package} is missing: `make loaders` makes an environment that has it"
             if os.environ.get("QLEARN_LOADERS") == "required":
                 pytest.fail(words)
             pytest.skip(words)

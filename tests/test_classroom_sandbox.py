@@ -35,7 +35,7 @@ def inside(folder, tmp_path_factory):
         yield running
 
 
-def run(inside, source, seconds=20.0):
+def run(inside, source, seconds=300.0):
     return inside.ask({"do": "cell", "source": source}, seconds, MOST)
 
 

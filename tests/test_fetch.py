@@ -194,7 +194,7 @@ def test_two_processes_fetch_once(index):
         )
         for _ in range(2)
     ]
-    output = [process.communicate(timeout=60) for process in both]
+    output = [process.communicate(timeout=600) for process in both]
     assert [out.strip() for out, _ in output] == [str(len(CONTENT))] * 2, output
     assert sum(err.count("Fetching") for _, err in output) == 1
 

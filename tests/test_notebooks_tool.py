@@ -80,7 +80,7 @@ def test_a_run_gives_outputs_seconds_and_the_peak(tmp_path):
     done, seconds, peak = execute(path)
 
     assert done.cells[2].outputs[0].data["text/plain"] == "42"
-    assert 0 < seconds < 60
+    assert seconds > 0
     assert 200_000_000 < peak < 600_000_000
     assert path.read_bytes() == before
 

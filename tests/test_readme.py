@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qlearn.tasks import TASKS, parser
+from qlearn.tasks_checks import LINT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ def shell(text):
 
 
 def targets():
-    return set(re.search(r"^\.PHONY: (.+)$", MAKEFILE, flags=re.MULTILINE)[1].split())
+    return set(re.search(r"^TASKS = (.+)$", MAKEFILE, flags=re.MULTILINE)[1].split())
 
 
 def test_the_first_commands_build_and_test():
@@ -35,13 +36,13 @@ def test_every_make_target_and_task_that_is_named_exists(name):
     made = set(re.findall(r"\bmake (?:PYTHON=\S+ )?([a-z][\w-]*)", code))
     called = set(re.findall(r"-m qlearn (?:--newest )?([a-z][\w-]*)", code))
     assert made <= targets()
-    assert called <= {*TASKS, "setup"}
+    assert called <= {*TASKS}
 
 
 def test_the_makefile_calls_tasks_and_nothing_else():
-    assert targets() == {*TASKS, "setup"}
+    assert targets() == {*TASKS}
     recipes = re.findall(r"^\t(.+)$", MAKEFILE, flags=re.MULTILINE)
-    assert recipes == ["@$(PYTHON) -m qlearn $@ $(ARGS)"]
+    assert recipes == ["@$(PYTHON) -m qlearn --help", "@$(PYTHON) -m qlearn $@ $(ARGS)"]
 
 
 def test_every_target_is_a_task_that_the_command_line_takes():
@@ -51,7 +52,9 @@ def test_every_target_is_a_task_that_the_command_line_takes():
 
 def test_the_checks_run_the_readmes_commands_and_end_with_the_tests():
     lines = [line for line in CI.splitlines() if line and not line.startswith("#")]
-    assert lines[-2:] == ['make PYTHON="$python" book', 'make PYTHON="$python" test']
+    calls = [line.removeprefix('"${run[@]}" ') for line in lines if line.startswith('"${run[@]}"')]
+    assert calls == ["book", "lint", "loaders", "test"]
+    assert lines[-1] == '"${run[@]}" test'
     assert "set -euo pipefail" in lines
     assert "export CI=true" in CI
     if os.name != "nt":
@@ -61,8 +64,9 @@ def test_the_checks_run_the_readmes_commands_and_end_with_the_tests():
 
 def test_the_hooks_run_what_the_checks_run():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    checks = "\n".join(" ".join(line) for line in LINT)
     for tool in ("ruff check", "ruff format", "mypy", "lint-imports", "qlearn.notebooks"):
-        assert tool in CI
+        assert tool in checks
         assert tool in hooks
 
 

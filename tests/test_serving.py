@@ -46,7 +46,7 @@ def monitor(canary, folders):
 
 @pytest.fixture(scope="module")
 def server():
-    with Server(threads=1) as running:
+    with Server(threads=1, patience=1200) as running:
         yield running
 
 

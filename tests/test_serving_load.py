@@ -49,7 +49,7 @@ class Crowd:
             self.now += 1
             self.most = max(self.most, self.now)
             self.asked.append(prompt)
-        self.barrier.wait(20)
+        self.barrier.wait(300)
         with self.lock:
             self.now -= 1
         at = time.perf_counter()

@@ -1,194 +1,18 @@
-"""The set-up and the commands: what they run, in which order, and what they say when they can't."""
+"""The commands: help that installs nothing, what each one runs, and what it says when it fails."""
 
-import json
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from qlearn import tasks, tasks_setup, tasks_torch
-from qlearn.tasks_errors import CommandError, TaskError, diagnose
+from qlearn import tasks, tasks_checks
+from qlearn.tasks_errors import TaskError
 from qlearn.tasks_setup import Environment
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """A folder that looks like a clone, to set up with commands that are recorded, not run."""
-    for name in ("pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def recorder(monkeypatch, clone):
-    """Records each command; `answers` maps a word of a command to an output, or to a failure."""
-    seen = SimpleNamespace(commands=[], said=[], answers={})
-
-    def runner(*_):
-        def run(command):
-            line = " ".join(command)
-            seen.commands.append(line)
-            for word, answer in seen.answers.items():
-                if word in line:
-                    if isinstance(answer, Exception):
-                        raise answer
-                    return answer
-            return str(clone)
-
-        return run
-
-    def create(environment, _):
-        seen.commands.append("create")
-        environment.programs.mkdir(parents=True)
-        environment.python.symlink_to(sys.executable)
-
-    monkeypatch.delenv("QLEARN_CACHE", raising=False)
-    monkeypatch.setattr(tasks_setup, "logged", runner)
-    monkeypatch.setattr(tasks_setup, "create", create)
-    monkeypatch.setattr(tasks_torch, "has_nvidia_gpu", lambda: False)
-    monkeypatch.setattr(tasks_torch.platform, "system", lambda: "Linux")
-    seen.setup = lambda **more: tasks_setup.setup(clone, say=seen.said.append, **more)
-    return seen
-
-
-def test_set_up_installs_torch_first_and_everything_pinned(recorder):
-    recorder.setup()
-    made, torch, rest, fetch, cache = recorder.commands
-    assert made == "create"
-    assert "install --retries 2 torch==2.13.0+cpu -c " in torch
-    assert "-e .[course,dev]" in rest
-    assert "-c " in rest
-    assert "load_model" in fetch
-    assert "cache_folder" in cache
-
-
-def test_set_up_does_nothing_twice(recorder):
-    recorder.setup()
-    recorder.commands.clear()
-    recorder.setup()
-    assert recorder.commands == []
-
-
-def test_set_up_runs_again_when_a_pin_changes(recorder, clone):
-    recorder.setup()
-    recorder.commands.clear()
-    with (clone / "constraints.txt").open("a", encoding="utf-8") as file:
-        file.write("another==1\n")
-    recorder.setup()
-    assert any("-e .[course,dev]" in line for line in recorder.commands)
-    assert "create" not in recorder.commands
-
-
-def test_set_up_runs_again_when_the_cache_moves_or_goes(recorder, monkeypatch, tmp_path):
-    recorder.setup()
-    stamp = {"cache": str(tmp_path / "gone")}
-    assert tasks_setup.missing_cache(stamp)
-    assert not tasks_setup.missing_cache({"cache": str(tmp_path)})
-    monkeypatch.setenv("QLEARN_CACHE", str(tmp_path / "elsewhere"))
-    assert tasks_setup.missing_cache({"cache": str(tmp_path)})
-
-
-def test_a_moved_clone_is_set_up_afresh(recorder, clone):
-    environment = recorder.setup()
-    stamp = json.loads(environment.stamp.read_text(encoding="utf-8"))
-    environment.stamp.write_text(json.dumps({**stamp, "root": "elsewhere"}), encoding="utf-8")
-    recorder.commands.clear()
-    shutil.rmtree(environment.programs)
-    recorder.setup()
-    assert recorder.commands[0] == "create"
-
-
-def test_the_newest_packages_are_taken_without_constraints(recorder):
-    recorder.setup(newest=True)
-    assert not any("constraints.txt" in line for line in recorder.commands)
-    assert not any("torch==" in line for line in recorder.commands)
-
-
-def test_uv_is_tried_where_pip_knows_no_cpu_build(recorder):
-    recorder.answers["+cpu"] = CommandError(["pip"], "No matching distribution found for torch")
-    recorder.setup()
-    assert any("--torch-backend=cpu torch==2.13.0" in line for line in recorder.commands)
-
-
-def test_the_default_build_comes_last_and_only_where_the_disk_holds_it(recorder, monkeypatch):
-    recorder.answers["+cpu"] = CommandError(["pip"], "No matching distribution found for torch")
-    recorder.answers["--torch-backend"] = CommandError(["uv"], "client error (Connect)")
-    free = SimpleNamespace(free=8_000_000_000)
-    monkeypatch.setattr(tasks_torch.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(TaskError, match=r"needs 9 GB of disk, 8\.0 GB are free"):
-        recorder.setup()
-    free.free = 20_000_000_000
-    recorder.setup()
-    assert any(" install torch==2.13.0 -c " in line for line in recorder.commands)
-    assert "several GB" in recorder.said[-3]
-
-
-def test_no_network_stops_at_the_first_command(recorder):
-    failure = "Retrying ... NewConnectionError ... No matching distribution found for torch"
-    recorder.answers["install"] = CommandError(["pip"], failure)
-    with pytest.raises(TaskError, match=r"^no network: .* run the same command again$"):
-        recorder.setup()
-    assert sum("install" in line for line in recorder.commands) == 1
-
-
-@pytest.mark.parametrize(
-    ("output", "line"),
-    [
-        ("OSError: [Errno 28] No space left on device", "the disk is full"),
-        ("Max retries exceeded with url", "no network"),
-        ("[Errno 13] Permission denied: 'x'", "no permission to write"),
-        ("THESE PACKAGES DO NOT MATCH THE HASHES do not match the hashes", "not the one expected"),
-        ("ERROR: ResolutionImpossible: see", "exclude each other"),
-        ("ERROR: No matching distribution found for nncf==3.4.0", "has no nncf==3.4.0 for this"),
-        (
-            "ResolutionImpossible\n The user requested a==1\n The user requested (constraint) a",
-            "has no a==1 for this",
-        ),
-        ("Traceback\n  File x\nOSError: the cache is damaged; empty it", "the cache is damaged;"),
-        ("ERROR: first\nERROR: last", "last"),
-        ("words", "words"),
-        ("", "it printed nothing"),
-    ],
-)
-def test_each_failure_has_one_line(output, line):
-    assert line in diagnose(output)
-    assert "\n" not in diagnose(output)
-
-
-def test_too_little_disk_is_told_before_anything_is_made(recorder, monkeypatch, clone):
-    monkeypatch.setattr(tasks_setup.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    with pytest.raises(TaskError, match=r"needs 5 GB of free disk, 1\.0 GB are free"):
-        recorder.setup()
-    assert not (clone / ".venv").exists()
-
-
-def test_a_python_without_venv_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(tasks_setup.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(TaskError, match=r"sudo apt install python3\.\d+-venv"):
-        tasks_setup.create(Environment(tmp_path / ".venv"), print)
-
-
-@pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() == 0, reason="the administrator writes anywhere"
-)
-def test_a_folder_that_is_not_writable_is_told(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(TaskError, match="not writable"):
-        tasks_setup.create(Environment(tmp_path / ".venv"), print)
-
-
-def test_a_damaged_stamp_counts_as_none(tmp_path):
-    environment = Environment(tmp_path)
-    for text in ("{", "[1]", ""):
-        environment.stamp.write_text(text, encoding="utf-8")
-        assert tasks_setup.read_stamp(environment) == {}
 
 
 def test_an_old_python_is_told_in_one_line(monkeypatch):
@@ -200,13 +24,56 @@ def test_an_old_python_is_told_in_one_line(monkeypatch):
     assert "\n" not in str(stopped.value)
 
 
-def test_the_folder_at_the_root_runs_the_package_without_an_installation(tmp_path):
+@pytest.fixture
+def bare_clone(tmp_path):
+    """A clone without `.venv`, and an interpreter that finds no installed package."""
     python = Path(sys.base_prefix) / ("python.exe" if os.name == "nt" else "bin/python3")
     if not python.exists():
         pytest.skip(f"no interpreter at {python}")
-    command = [str(python), "-I", "-S", str(ROOT / "qlearn" / "__main__.py"), "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert "python -m qlearn" in shown.stdout
+    for name in ("qlearn", "src", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def run(*arguments):
+        command = [str(python), "-S", "-m", *arguments]
+        clean = {name: value for name, value in os.environ.items() if "PYTHON" not in name}
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=clean, check=False
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["qlearn", "--help"],
+        ["qlearn.capstone_board", "--help"],
+        *(["qlearn", task, "--help"] for task in tasks.TASKS),
+        ["qlearn", "test", "-k", "packing", "-h"],
+    ],
+    ids=" ".join,
+)
+def test_help_is_help_with_nothing_installed(bare_clone, arguments, tmp_path):
+    shown = bare_clone(*arguments)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("usage: python -m qlearn")
+    assert len(shown.stdout.splitlines()) > 3
+    assert shown.stderr == ""
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_an_unknown_task_names_those_there_are(bare_clone):
+    shown = bare_clone("qlearn", "nothing")
+    assert shown.returncode == 2
+    assert "choose from" in shown.stderr
+
+
+@pytest.mark.parametrize("program", ["capstone_board", "notebooks", "classroom", "pocket_train"])
+def test_each_program_of_the_package_describes_itself(program):
+    command = [sys.executable, "-m", f"qlearn.{program}", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("usage: ")
 
 
 def test_children_find_the_environments_programs_first():
@@ -220,8 +87,14 @@ def test_children_find_the_environments_programs_first():
 def commands(monkeypatch, tmp_path):
     """What `main` would run, with the set-up left out."""
     ran = []
+
+    def run(_, arguments, program="python", **variables):
+        ran.append(arguments if program == "python" else [program, *arguments])
+        return 0
+
     monkeypatch.setattr(tasks, "setup", lambda *_, **__: Environment(tmp_path / ".venv"))
-    monkeypatch.setattr(tasks, "run", lambda _, arguments: ran.append(arguments) or 0)
+    monkeypatch.setattr(Environment, "run", run)
+    monkeypatch.setattr(tasks_checks, "memory_bytes", lambda: 2_000_000_000)
     return ran
 
 
@@ -232,6 +105,7 @@ def commands(monkeypatch, tmp_path):
         (["book"], ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]),
         (["notebooks"], ["-m", "qlearn.notebooks", "--execute"]),
         (["lab", "--no-browser"], ["-m", "jupyterlab"]),
+        (["capstone-board", "entries.json"], ["-m", "qlearn.capstone_board"]),
     ],
 )
 def test_each_task_calls_its_program_with_what_follows(commands, arguments, begins):
@@ -247,7 +121,7 @@ def test_the_site_is_built_strictly_and_its_place_told(commands, capsys):
 
 
 def test_a_failed_program_gives_its_status(monkeypatch, commands):
-    monkeypatch.setattr(tasks, "run", lambda *_: 3)
+    monkeypatch.setattr(Environment, "run", lambda *_, **__: 3)
     assert tasks.main(["test"]) == 3
     assert tasks.main(["book"]) == 3
 
@@ -259,7 +133,7 @@ def test_benchmarks_run_in_order_and_stop_at_a_failure(monkeypatch, tmp_path):
         (folder / name).write_text("", encoding="utf-8")
     ran = []
     monkeypatch.setattr(
-        tasks, "run", lambda _, line: ran.append(Path(line[0]).stem) or len(ran) - 1
+        Environment, "run", lambda _, line: ran.append(Path(line[0]).stem) or len(ran) - 1
     )
     environment = Environment(tmp_path / ".venv")
     assert tasks.bench(environment, []) == 1
@@ -284,3 +158,29 @@ def test_a_failed_set_up_is_one_line_on_stderr(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.err == "qlearn: no network: connect\n"
     assert captured.out == ""
+
+
+def test_the_fast_lane_lints_first_and_stops_at_a_fault(commands, monkeypatch):
+    assert tasks.main(["check"]) == 0
+    assert [line[0] for line in commands[:3]] == ["ruff", "ruff", "lint-imports"]
+    assert commands[-1][:4] == ["-m", "pytest", "-m", tasks_checks.FAST]
+    ran = []
+    monkeypatch.setattr(Environment, "run", lambda _, line, **__: ran.append(line) or 1)
+    assert tasks.main(["check"]) == 1
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "processes"), [(2, 24e9, 2), (8, None, 8), (1, 9e9, 1)]
+)
+def test_tests_run_side_by_side_with_a_core_each(monkeypatch, tmp_path, cores, memory, processes):
+    ran = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(tasks_checks, "cores", lambda: cores)
+    monkeypatch.setattr(tasks_checks, "memory_bytes", lambda: memory and int(memory))
+    monkeypatch.setattr(Environment, "run", lambda _, line, **more: ran.append((line, more)) or 0)
+    tasks_checks.run_tests(Environment(tmp_path / ".venv"), ["-k", "x"])
+    ((line, more),) = ran
+    aside = ["-n", str(processes)] if processes > 1 else []
+    assert line == ["-m", "pytest", *aside, "-k", "x"]
+    assert more == {"OMP_NUM_THREADS": "1"}

@@ -30,15 +30,6 @@ def peak_memory(pid: int) -> int:
     return int(getattr(memory, "peak_wset", memory.rss))
 
 
-def busy_seconds(pid: int) -> float:
-    """Give the CPU time of a process: what it takes, however long others made it wait."""
-    with needs("course"):
-        import psutil
-
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
-
-
 def execute(path: Path) -> tuple[Any, float, int]:
     """Execute a notebook from top to bottom in a fresh kernel, in its own folder.
 

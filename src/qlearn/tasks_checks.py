@@ -53,9 +53,8 @@ def run_tests(environment: Environment, more: list[str]) -> int:
     `tests/plugin_groups.py` says which tests stay together and which begin first.
     """
     count = processes(cores(), memory_bytes())
-    aside = ["-n", str(count), "--dist", "loadgroup", "--no-loadscope-reorder"]
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
-    command = ["-m", "pytest", *(aside if count > 1 else []), *more]
+    command = ["-m", "pytest", *(["-n", str(count)] if count > 1 else []), *more]
     return environment.run(command, OMP_NUM_THREADS=threads)
 
 

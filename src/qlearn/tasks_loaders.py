@@ -51,7 +51,9 @@ def layer(environment: Environment) -> Environment:
         # pip takes what it finds there as installed, and the .pth files in it count as well.
         finder = f"import site; site.addsitedir({below!r})\n"
         (above / "below.pth").write_text(finder, encoding="utf-8")
-        run([str(layered.python), *PIP, "install", "-c", "constraints.txt", *PACKAGES])
+        newest = read_stamp(environment).get("packages") == "newest"
+        constraints = [] if newest else ["-c", "constraints.txt"]
+        run([str(layered.python), *PIP, "install", *constraints, *PACKAGES])
     except CommandError as error:
         raise TaskError(f"{diagnose(error.output)} (full log: {log})") from error
     layered.stamp.write_text(json.dumps({"inputs": digest}), encoding="utf-8")

@@ -237,5 +237,6 @@ def _install(
         "inputs": fingerprint(root, version, newest),
         "root": str(root),
         "cache": cache.strip().splitlines()[-1],
+        "packages": "pinned" if pinned else "newest",
     }
     environment.stamp.write_text(json.dumps(stamp, indent=1), encoding="utf-8")

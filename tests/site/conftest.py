@@ -20,6 +20,7 @@ import pytest
 from qlearn.tasks import BUILD_SITE
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 600_000  # ms until a page that hangs is given up; Playwright's 30 s are a busy machine's
 MIME = "application/vnd.qlearn.explorer+json"
 ARGUMENTS = (
     "--no-sandbox",
@@ -159,6 +160,7 @@ def visit(browser: Any, server: str) -> Iterator[Any]:
 
     def open_page(width: int = 1280, **options: Any) -> Visit:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         return Visit(context.new_page(), server)
 

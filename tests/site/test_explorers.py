@@ -25,7 +25,7 @@ async ([figure, places]) => {
     });
     if (inputs.length) delete figure.dataset.position;  // what is there then is newly drawn
     inputs.forEach((input) => input.dispatchEvent(new Event("input", { bubbles: true })));
-    const until = performance.now() + 5000;
+    const until = performance.now() + 120000;  // a busy machine draws late
     while (figure.dataset.position !== at.join(",") && performance.now() < until)
       await new Promise((done) => requestAnimationFrame(done));
     seen.push({

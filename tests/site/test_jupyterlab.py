@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-WAIT = 180  # seconds: a busy machine starts it slowly
+WAIT = 600  # seconds until it is given up: a busy machine starts it slowly
 CODE = """import plotly.graph_objects as go
 from qlearn.explorer import Explorer
 def figure(bits):
