@@ -8,8 +8,15 @@ import venv
 from pathlib import Path
 
 from qlearn.fetch import cache_folder
+from qlearn.tasks_loaders import layer
+from qlearn.tasks_setup import Environment
 
 ROOT = Path(__file__).parents[2]
+
+
+def python_with_loaders() -> Path:
+    """The interpreter of `make loaders`: the course's own packages, GPTQModel and torchao."""
+    return layer(Environment(ROOT / ".venv")).python
 
 
 def python_with(name: str, *requirements: str) -> Path:

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from _editorials import Editorials
-from _environments import python_with
+from _environments import python_with, python_with_loaders
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -103,7 +103,7 @@ def main() -> None:
     """Measure every run."""
     pythons = {
         "qlearn": Path(sys.executable),
-        "gptqmodel": Path(sys.executable),
+        "gptqmodel": python_with_loaders(),
         "llmcompressor": python_with("llmcompressor", "llmcompressor==0.14.0.1"),
     }
     text = Editorials()
