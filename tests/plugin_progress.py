@@ -118,7 +118,7 @@ class Progress:
     def say(self, lines):
         """Write lines of their own among the dots."""
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
+        if reporter is not None and lines:
             reporter.ensure_newline()
             for line in lines:
                 reporter.write_line(line)
@@ -137,8 +137,11 @@ class Progress:
             self.say(self.plan(ids))
 
     def pytest_runtest_logreport(self, report):
-        """Count, and say now and then how far it is."""
+        """Count, say what failed at once, and now and then how far it is."""
         self.take(report)
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = [f"{report.nodeid}: {crash.message.splitlines()[0]}"] if crash else [report.nodeid]
+        self.say(["FAILED " + line for line in said if report.failed])
         if line := self.line():
             self.say([line])
 

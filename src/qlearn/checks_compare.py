@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,6 +25,23 @@ class Tolerance:
     atol: float = 1e-6
     exact_dtype: bool = True
     exact_integers: bool = True
+
+    def for_mistake(self, expected: Any, mistake: Any) -> Tolerance:
+        """The bounds within which an answer shows a mistake that is larger than what is expected.
+
+        ``atol`` fits numbers of the expected size. Those of a mistake, such as a sum in the place
+        of a mean, may be hundreds of times as large, and so is what they lose to rounding: it
+        depends on the order of the additions, which is another one on every processor.
+
+        >>> Tolerance(atol=1e-6).for_mistake([0.5, 2.0], [400.0, 0.001]).atol
+        0.0008
+        """
+        sizes = [[_largest_number(leaf) for _, leaf in leaves(one)] for one in (expected, mistake)]
+        if len(sizes[0]) != len(sizes[1]):
+            return self
+        growth = [theirs / ours for ours, theirs in zip(*sizes, strict=True) if ours > 0]
+        grown = max((one for one in growth if math.isfinite(one)), default=1.0)
+        return replace(self, atol=self.atol * max(1.0, grown))
 
 
 @dataclass(frozen=True)
@@ -222,6 +239,13 @@ def _dtypes_agree(yours: torch.Tensor, expected: torch.Tensor, tolerance: Tolera
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().cpu().to(torch.float64)
+
+
+def _largest_number(leaf: Any) -> float:
+    """The largest magnitude in a leaf of floats; 0 for any other leaf."""
+    if isinstance(leaf, torch.Tensor):
+        return float(_double(leaf).abs().max()) if _is_float(leaf) and leaf.numel() else 0.0
+    return abs(leaf) if isinstance(leaf, float) else 0.0
 
 
 def _is_float(tensor: torch.Tensor) -> bool:

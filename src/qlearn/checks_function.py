@@ -109,15 +109,17 @@ def _find_mistake(exercise: Exercise, cases: list[Case], trials: list[Trial]) ->
     for diagnosis, wrong in exercise.mistakes.items():
         theirs = (run(wrong, case, exercise.parameters) for case in cases)
         pairs = zip(trials, theirs, strict=True)
-        if all(_alike(trial.ours, other, exercise.tolerance) for trial, other in pairs):
+        if all(_alike(trial, other, exercise.tolerance) for trial, other in pairs):
             return diagnosis
     return ""
 
 
-def _alike(ours: Outcome, theirs: Outcome, tolerance: Tolerance) -> bool:
-    if ours.error is not None or theirs.error is not None:
-        return type(ours.error) is type(theirs.error)
-    return safe_compare(ours.value, theirs.value, tolerance) is None
+def _alike(trial: Trial, mistake: Outcome, tolerance: Tolerance) -> bool:
+    ours = trial.ours
+    if ours.error is not None or mistake.error is not None:
+        return type(ours.error) is type(mistake.error)
+    bounds = tolerance.for_mistake(trial.theirs.value, mistake.value)
+    return safe_compare(ours.value, mistake.value, bounds) is None
 
 
 def _guess(trials: list[Trial]) -> str:

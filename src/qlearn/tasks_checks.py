@@ -53,9 +53,25 @@ def run_tests(environment: Environment, more: list[str]) -> int:
     `tests/plugin_groups.py` says which tests stay together and which begin first.
     """
     count = processes(cores(), memory_bytes())
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
     command = ["-m", "pytest", *(["-n", str(count)] if count > 1 else []), *more]
-    return environment.run(command, OMP_NUM_THREADS=threads)
+    return environment.run(command, **{**one_share(cores(), count), **os.environ})
+
+
+def one_share(cores: int, processes: int) -> dict[str, str]:
+    """Give the variables that let each of so many processes use its share of the cores.
+
+    The limit holds for a chapter's kernel too, which asks for two threads. Threads that wait sleep:
+    by default they spin, and take the other process's core.
+
+    >>> one_share(2, 2)["OMP_NUM_THREADS"]
+    '1'
+    """
+    threads = str(max(1, cores // processes))
+    return {
+        "OMP_NUM_THREADS": threads,
+        "OMP_THREAD_LIMIT": threads,
+        "OMP_WAIT_POLICY": "passive",
+    }
 
 
 def lint(environment: Environment, more: list[str]) -> int:
