@@ -54,7 +54,8 @@ def run_tests(environment: Environment, more: list[str]) -> int:
     """
     count = processes(cores(), memory_bytes())
     command = ["-m", "pytest", *(["-n", str(count)] if count > 1 else []), *more]
-    return environment.run(command, **{**one_share(cores(), count), **os.environ})
+    share = one_share(cores(), count).items()
+    return environment.run(command, **{k: v for k, v in share if k not in os.environ})
 
 
 def one_share(cores: int, processes: int) -> dict[str, str]:
