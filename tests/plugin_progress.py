@@ -119,9 +119,7 @@ class Progress:
         """Write lines of their own among the dots."""
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None and lines:
-            reporter.ensure_newline()
-            for line in lines:
-                reporter.write_line(line)
+            reporter.write("\n".join(["", *lines, ""]))
 
     def pytest_collection_finish(self, session):
         """Say what is coming, in a run of one process."""

@@ -118,6 +118,19 @@ def test_training_is_seeded_and_learns():
     assert first[-1] < first[0] - 0.5
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_a_batch_in_parts_is_the_same_step(at_once):
+    def run(**more):
+        model = llama()
+        data = encode(Bytes(), draw_orders(16, 1)[0])
+        losses = list(train(model, data, 3, lr=1e-2, batch_size=4, **more))
+        return losses, torch.cat([p.flatten() for p in model.parameters()])
+
+    (losses, weights), (again, others) = run(), run(at_once=at_once)
+    assert again == pytest.approx(losses, rel=1e-4)
+    torch.testing.assert_close(others, weights, rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "part"),
     [
@@ -129,6 +142,7 @@ def test_training_is_seeded_and_learns():
         (lambda: train(llama(), None, 0, lr=0.1), "steps=0"),
         (lambda: train(llama(), None, 1, lr=float("nan")), "lr=nan"),
         (lambda: train(llama(), None, 1, lr=0.1, batch_size=0), "batch_size=0"),
+        (lambda: train(llama(), None, 1, lr=0.1, at_once=0), "at_once=0"),
         (lambda: train(llama().requires_grad_(False), None, 1, lr=0.1), "give it adapters"),
     ],
 )

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from int8_cases import each_dtype, each_threshold, inputs, silent_library
 
+from qlearn import int8
 from qlearn.affine import quantize
 from qlearn.int8 import (
     MOST_FEATURES,
+    PART,
     absmax_int8,
     dequantize_product,
     dequantize_rows,
@@ -101,13 +103,18 @@ def test_rounding_each_row_is_the_restricted_symmetric_grid():
 
 @pytest.mark.parametrize(
     ("rows", "features", "outputs"),
-    [(1, 1, 1), (3, 7, 5), (16, 8, 8), (17, 33, 9), (64, 576, 192), (2, MOST_FEATURES, 3)],
+    [
+        *((1, 1, 1), (3, 7, 5), (16, 8, 8), (17, 33, 9), (64, 576, 192)),
+        *((5, PART, 4), (5, PART + 1, 4), (2, MOST_FEATURES, 3)),
+    ],
 )
-def test_products_of_integers_are_exact(rows, features, outputs):
+@pytest.mark.parametrize("instructions", [True, False])
+def test_products_of_integers_are_exact(rows, features, outputs, instructions, monkeypatch):
+    monkeypatch.setattr(int8, "has_int8_instructions", lambda: instructions)
     generator = torch.Generator().manual_seed(rows)
     a = torch.randint(-128, 128, (rows, features), generator=generator, dtype=torch.int8)
     b = torch.randint(-128, 128, (outputs, features), generator=generator, dtype=torch.int8)
-    if features == MOST_FEATURES:
+    if features in (PART, MOST_FEATURES):  # the largest sums that there are
         a, b = torch.full_like(a, -128), torch.full_like(b, -128)
     expected = a.long() @ b.long().T
     found = int8_product(a, b)

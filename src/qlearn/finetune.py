@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from qlearn.extras import needs
-from qlearn.finetune_task import Encoded, answer_logits
+from qlearn.finetune_task import IGNORED, Encoded, answer_logits
 from qlearn.zoo import MODEL_FILES, locate, quiet
 from qlearn.zoo_packaged import DEFAULT
 
@@ -77,17 +77,38 @@ def keep_trainable(model: Any) -> Any:
 
 
 def train(
-    model: nn.Module, data: Encoded, steps: int, *, lr: float, batch_size: int = 8, seed: int = 0
+    model: nn.Module,
+    data: Encoded,
+    steps: int,
+    *,
+    lr: float,
+    batch_size: int = 8,
+    seed: int = 0,
+    at_once: int | None = None,
 ) -> Iterator[float]:
     """AdamW on all parameters that want a gradient; gives each step's loss as the step is done.
 
     The model is put into training mode. The rate rises for a tenth of the steps and then falls to
     zero along a cosine. Batches are drawn with ``seed``.
 
+    Args:
+        model: with adapters, or all of it to be trained.
+        data: encoded records.
+        steps: of the optimizer.
+        lr: the highest rate.
+        batch_size: rows that a step learns from.
+        seed: of the batches.
+        at_once: rows whose activations are in memory together; the batch's gradient is added up
+            from parts of so many rows (gradient accumulation). All of the batch by default.
+
     Raises:
         ValueError: for no steps, an empty batch, a rate that is not positive, or nothing to train.
     """
-    for name, value in (("steps", steps), ("batch_size", batch_size), ("lr", lr)):
+    at_once = batch_size if at_once is None else at_once
+    for name, value in (
+        *(("steps", steps), ("batch_size", batch_size)),
+        *(("lr", lr), ("at_once", at_once)),
+    ):
         if not value > 0:
             raise ValueError(f"{name}={value} must be positive")
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -96,7 +117,7 @@ def train(
             f"model={type(model).__name__} has no parameter that wants a gradient; "
             "give it adapters first"
         )
-    return _steps(model, parameters, data, steps, lr, batch_size, seed)
+    return _steps(model, parameters, data, steps, lr, batch_size, seed, at_once)
 
 
 def _steps(
@@ -107,6 +128,7 @@ def _steps(
     lr: float,
     batch_size: int,
     seed: int,
+    at_once: int,
 ) -> Iterator[float]:
     model.train()
     generator = torch.Generator().manual_seed(seed)
@@ -114,9 +136,14 @@ def _steps(
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps + 1, pct_start=0.1)
     for _ in range(steps):
         rows = torch.randint(len(data), (batch_size,), generator=generator)
-        loss = F.cross_entropy(*answer_logits(model, data[rows]))
-        loss.backward()
+        counted = int((data[rows].targets != IGNORED).sum())
+        loss = 0.0
+        for part in rows.split(at_once):
+            # The batch's mean is the sum over all parts divided by what the whole batch counts.
+            share = F.cross_entropy(*answer_logits(model, data[part]), reduction="sum") / counted
+            share.backward()
+            loss += share.item()
         optimizer.step()
         rates.step()
         optimizer.zero_grad()
-        yield loss.item()
+        yield loss

@@ -14,11 +14,14 @@ Source: Dettmers et al. 2022 (arXiv 2208.07339), section 2.1.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 INT8_MAX = 127
 MOST_FEATURES = (2**31 - 1) // 128**2  # products of two codes that 32 bits can add up
+PART = 2**24 // 128**2  # products of two codes whose sum float32 holds exactly
 
 
 def absmax_int8(x: Tensor, per: str = "row") -> tuple[Tensor, Tensor]:
@@ -99,17 +102,36 @@ def int8_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def plain_product(a: Tensor, b: Tensor) -> Tensor:
-    """The same product with no integer kernel: float64 holds every sum exactly."""
-    return (a.double() @ b.double().t()).to(torch.int32)
+    """The same product with no integer kernel, by one of floats that is exact.
+
+    Products of two codes are whole numbers of at most ``2^14``, and ``PART`` of them add up to at
+    most ``2^24``: up to there float32 holds every whole number, so no order of the sum rounds. The
+    parts are added as integers.
+    """
+    total = torch.zeros(a.shape[0], b.shape[0], dtype=torch.int32, device=a.device)
+    for left, right in zip(a.split(PART, 1), b.split(PART, 1), strict=True):
+        total += (left.float() @ right.float().t()).to(torch.int32)
+    return total
 
 
 def _takes(a: Tensor, b: Tensor) -> bool:
-    """Whether ``torch._int_mm`` multiplies these: CUDA wants many rows and multiples of 8."""
+    """Whether ``torch._int_mm`` multiplies these, and with a kernel worth the name.
+
+    CUDA wants many rows and multiples of 8. A CPU without instructions for INT8 (VNNI: most laptops
+    before 2021, and all ARM) gets plain loops, 10 to 50 times as slow as the product of floats.
+    """
     if 0 in (*a.shape, *b.shape):
         return False
     if a.device.type == "cpu":
-        return True
+        return has_int8_instructions()
     return a.is_cuda and a.shape[0] > 16 and a.shape[1] % 8 == 0 and b.shape[0] % 8 == 0
+
+
+@cache
+def has_int8_instructions() -> bool:
+    """Whether this CPU multiplies 8-bit integers by itself, as far as torch knows."""
+    known = getattr(torch.cpu, "_is_vnni_supported", None)  # private, so it may go
+    return bool(known()) if known else True
 
 
 def dequantize_product(product: Tensor, a_absmax: Tensor, b_absmax: Tensor) -> Tensor:

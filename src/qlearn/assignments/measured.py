@@ -71,7 +71,8 @@ def _feed(digest: Any, value: Any) -> None:
     """Put all that a value holds into a digest."""
     if isinstance(value, torch.Tensor):
         flat = value.detach().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(f"{value.dtype}{list(value.shape)}".encode() + flat.numpy().tobytes())
+        digest.update(f"{value.dtype}{list(value.shape)}".encode())
+        digest.update(flat.cpu().numpy())  # its own memory, no copy of it
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _feed(digest, key)
