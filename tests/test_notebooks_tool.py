@@ -1,5 +1,6 @@
 """The notebooks' machinery: normal form, execution, comparison, and its command."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chapter_bands import BANDS, USUAL, band
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from qlearn import notebooks
@@ -15,6 +17,8 @@ from qlearn.notebook_compare import differences
 from qlearn.notebook_normal import WIDGET_VIEW, normalise
 from qlearn.notebook_run import execute
 from qlearn.notebook_structure import EXPLORER, IGNORED
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_normal_form_holds_nothing_that_a_run_leaves_by_chance():
@@ -152,6 +156,13 @@ def test_outside_a_clone_the_command_says_so(tmp_path, monkeypatch):
         (0.0, 1e-3, ["$"]),
         ("SQNR 21.50 dB", "SQNR 21.51 dB", []),
         ("SQNR 21.50 dB", "SQNR 22.50 dB", ["$"]),
+        ("0.05 nats", "0.06 nats", []),
+        ("0.05 nats", "0.07 nats", ["$"]),
+        ("from 4 on, 30%", "from 4 on, 31%", []),
+        ("from 4 on, 30%", "from 5 on, 30%", ["$"]),
+        ({"a": 0.05}, {"a": 0.06}, []),
+        ({"a": 0.5}, {"a": 0.6}, ["$.a"]),
+        ({"a": 4}, {"a": 5}, ["$.a"]),
         ("SQNR 21.50 dB", "SNR 21.50 dB", ["$"]),
         ("−3.0 and 1,000", "−3.0 and 2,000", ["$"]),
         (True, 1, ["$"]),
@@ -164,8 +175,35 @@ def test_differences_are_found_beyond_the_tolerance_alone(committed, computed, p
     assert [line.split(":")[0] for line in differences(committed, computed)] == places
 
 
-def test_nbval_reads_budget_and_explorers(pytester_folder):
-    """The two tests that `conftest.py` adds pass on a good chapter and fail on a stale one."""
+@pytest.mark.parametrize(
+    ("committed", "computed", "places"),
+    [
+        ({"a": [1.0, "12 ms"]}, {"a": [250.0, "9 ms"]}, []),
+        ({"a": [1.0, 2.0]}, {"a": [1.0]}, ["$.a"]),
+        ("12 ms", "12 s", ["$"]),
+        ({"a": 1.0}, {"a": None}, ["$.a"]),
+    ],
+)
+def test_of_what_is_measured_all_but_the_numbers_is_compared(committed, computed, places):
+    found = differences(committed, computed, math.inf)
+    assert [line.split(":")[0] for line in found] == places
+
+
+def test_each_band_has_its_reason_and_its_explorer():
+    titles = {
+        output["data"][EXPLORER]["title"]
+        for path in notebooks.find_chapters(ROOT)
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if EXPLORER in output.get("data", {})
+    }
+    assert set(BANDS) <= titles
+    assert all(tolerance > USUAL and len(why) > 20 for tolerance, why in BANDS.values())
+    assert band("another") == USUAL
+
+
+def test_nbval_reads_memory_and_explorers(pytester_folder):
+    """The two tests that `plugin_chapters` adds pass on a good chapter and fail on a stale one."""
     good, stale = pytester_folder
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "."]
     done = subprocess.run(command, cwd=good, capture_output=True, text=True, check=False)
@@ -187,8 +225,9 @@ def pytester_folder(tmp_path):
     for name, y in (("good", 1), ("stale", 2)):
         folder = tmp_path / name
         folder.mkdir()
-        shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
-        (folder / "pytest.ini").write_text("[pytest]\nmarkers = notebooks\n")
+        shutil.copy(ROOT / "conftest.py", folder)
+        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {ROOT / 'tests'}\n"
+        (folder / "pytest.ini").write_text(settings)
         cell = new_code_cell(code, metadata={"tags": [IGNORED]}, execution_count=1)
         bundle = {"version": 1, "pool": [], "frames": [{"y": y}]}
         cell.outputs = [new_output("display_data", {EXPLORER: bundle})]
