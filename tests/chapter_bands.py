@@ -14,8 +14,10 @@ BANDS = {
     "Throughput under load": (MEASURED, "tokens a second of this machine"),
     "A model learns to live with 2 bits": (
         MEASURED,
-        "a training run: a last bit decides a code of 2 bits, and each step begins where the last "
-        "one ended; the chapter asserts how far the loss falls",
+        (
+            "a training run: a last bit decides a code of 2 bits, and each step begins where the "
+            "last one ended; the chapter asserts how far the loss falls"
+        ),
     ),
 }
 
