@@ -1,29 +1,38 @@
 """Which tests run in one process, and which begin first, where `make test` uses several.
 
 The tests of a file stay together: they share fixtures, such as a converted model. A file named in
-`SPREAD` holds long tests that share nothing but what a whole session does; each of them goes to
-whichever process is free. The longest groups begin first, by the recorded durations, so that no
-process is left alone with a long one at the end.
+`PARTS` takes long and falls into parts that share nothing but what a whole session does; each part
+goes to whichever process is free. The longest groups begin first, by the recorded durations, so
+that no process is left alone with a long one at the end.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+LONG = 20.0  # seconds of a group: above that, its tests count as slow
 DURATIONS = Path(__file__).with_name("durations.json")
-SPREAD = ()
+ASSIGNMENT = re.compile(r"\[(?:.*-)?(a\d)\b")  # test_x[a3.step-0]
+TEST = re.compile(r"::(\w+)")
+PARTS = {
+    "tests/test_assignments.py": ASSIGNMENT,
+}
 
 
 def group_of(nodeid):
-    """The group of a test: its file, or itself.
+    """The group of a test: its file, or its part of a file.
 
     >>> group_of("tests/test_affine.py::test_zero[4]")
     'tests/test_affine.py'
+    >>> group_of("tests/test_assignments.py::test_it_is_proven[0-a3.step]")
+    'tests/test_assignments.py::a3'
     """
     file = nodeid.partition("::")[0]
-    return nodeid if file in SPREAD else file
+    part = PARTS[file].search(nodeid) if file in PARTS else None
+    return f"{file}::{part[1]}" if part else file
 
 
 def recorded():
@@ -46,11 +55,15 @@ def pytest_xdist_make_scheduler(config, log):
     return None
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Put the longest groups first where several processes share the work."""
-    if not hasattr(config, "workerinput"):
-        return
+    """Mark what `make check` leaves out, and put the longest groups first in each process."""
     seconds = recorded()["seconds"]
-    # A group that is not recorded yet may be long, so it begins early.
-    items.sort(key=lambda item: -seconds.get(group_of(item.nodeid), 60.0))
+    for item in items:
+        if seconds.get(group_of(item.nodeid), 0.0) > LONG:
+            item.add_marker("slow")
+        if {"smollm", "tokenizer"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+    if hasattr(config, "workerinput"):
+        # A group that is not recorded yet may be long, so it begins early.
+        items.sort(key=lambda item: -seconds.get(group_of(item.nodeid), 60.0))
