@@ -28,6 +28,16 @@ def tokenizer():
     return load_tokenizer("smollm2-135m")
 
 
+@pytest.fixture(scope="session")
+def whole_split(smollm, tokenizer):
+    """The evaluation split, integers ``[20, 512]``, and what the packaged model says to it."""
+    from qlearn.corpora import load_tokens
+    from qlearn.evaluate import remember
+
+    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
+    return tokens, remember(smollm, tokens)
+
+
 @pytest.fixture
 def tiny_llama():
     """A Llama of seeded random weights, made anew for each test, which may change it."""

@@ -8,7 +8,6 @@ import pytest
 from loaders import require
 
 from qlearn import QuantScheme, load_tokens, results
-from qlearn.evaluate import remember
 
 ROWS = results.load("libraries")["rows"]
 
@@ -26,19 +25,19 @@ def row(tool, method, scheme):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_gptqmodel_again(monkeypatch, smollm, tokenizer):
+def test_gptqmodel_again(monkeypatch, tokenizer, whole_split):
     require("gptq")
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
     script = importlib.import_module("libraries")
     scheme = QuantScheme(4, False, 64)
-    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
+    tokens, reference = whole_split
     again = script.measure(
         Path(sys.executable),
         "gptqmodel",
         "gptq",
         scheme,
         load_tokens(tokenizer, split="calibration"),
-        remember(smollm, tokens),
+        reference,
         tokens,
     )
     recorded = row("gptqmodel", "gptq", scheme)

@@ -45,10 +45,9 @@ def test_a_row_that_is_off_is_found():
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_round_to_nearest_over_the_whole_split(bench, smollm, tokenizer):
+def test_round_to_nearest_over_the_whole_split(bench, smollm, whole_split):
     script = bench("rtn_quality")
-    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
-    reference = remember(smollm, tokens)
+    tokens, reference = whole_split
     scheme = QuantScheme(4, False, 64)
     again = script.measure(smollm, reference, tokens, scheme)
     assert agrees(again, recorded("rtn", scheme=str(scheme)), 2e-3) == []
@@ -56,11 +55,10 @@ def test_round_to_nearest_over_the_whole_split(bench, smollm, tokenizer):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_gptq_over_the_whole_split(bench, smollm, tokenizer):
+def test_gptq_over_the_whole_split(bench, smollm, tokenizer, whole_split):
     script = bench("rtn_quality")
-    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
+    tokens, reference = whole_split
     calibration = load_tokens(tokenizer, split="calibration")
-    reference = remember(smollm, tokens)
     scheme = QuantScheme(4, False, 64)
     again = script.measure(
         smollm, reference, tokens, scheme, method="gptq", calibration=calibration

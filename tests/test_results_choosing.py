@@ -2,7 +2,7 @@
 
 import pytest
 
-from qlearn import load_model, load_tokenizer, load_tokens, results
+from qlearn import load_model, results
 from qlearn.evaluate import remember
 from qlearn.pocket_batches import pocket_tokens
 from qlearn.pocket_tasks import TASKS
@@ -85,10 +85,9 @@ def test_the_smallest_model_again(bench, key):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_nf4_of_the_real_model_again(bench, smollm):
+def test_nf4_of_the_real_model_again(bench, smollm, whole_split):
     script, runs = bench("choosing"), bench("_choosing")
-    tokens = load_tokens(load_tokenizer(), split="evaluation")
-    reference = remember(smollm, tokens)
+    tokens, reference = whole_split
     again = script.row(
         "smollm2-135m", runs.Run("nf4", 4, 64), smollm, reference, tokens, tokens[:0]
     )

@@ -7,8 +7,7 @@ import pytest
 import torch
 from test_results_again import agrees, recorded
 
-from qlearn import load_tokens, results
-from qlearn.evaluate import remember
+from qlearn import results
 
 
 def test_every_run_is_recorded(bench):
@@ -22,10 +21,10 @@ def test_every_run_is_recorded(bench):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_llm_int8_over_the_whole_split(bench, smollm, tokenizer):
+def test_llm_int8_over_the_whole_split(bench, smollm, whole_split):
     script = bench("int8_quality")
-    tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
-    again = script.measure(smollm, remember(smollm, tokens), tokens, None, {"threshold": 6.0})
+    tokens, reference = whole_split
+    again = script.measure(smollm, reference, tokens, None, {"threshold": 6.0})
     row = recorded("int8", **{**script.DEFAULTS, "threshold": 6.0})
     # A last bit of an input may move a code, and a code moves everything after it.
     assert agrees({**again, "seconds": row["seconds"]}, row, 5e-3) == []
