@@ -1,6 +1,9 @@
 """The plugins of this suite; they lie in `tests/`, and serve `src/` and `notebooks/` too."""
 
 import gc
+import sys
+
+import pytest
 
 pytest_plugins = ["plugin_chapters", "plugin_groups", "plugin_progress"]
 
@@ -13,3 +16,10 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def usual_printing():
+    """Print tensors as torch does by default: the cells of a notebook that ran here may not."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_printoptions(profile="default")
