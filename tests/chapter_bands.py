@@ -12,6 +12,14 @@ MEASURED = math.inf  # numbers are compared with nothing: the shape and the word
 # The title of an explorer: its band, and why.
 BANDS = {
     "Throughput under load": (MEASURED, "tokens a second of this machine"),
+    "Three faults and a healthy model": (
+        MEASURED,
+        (
+            "the healthy model is in bfloat16, and how far its products are from float32's is each "
+            "processor's own; the chapter asserts that it stays below the threshold and the faults "
+            "do not"
+        ),
+    ),
     "A model learns to live with 2 bits": (
         MEASURED,
         (
