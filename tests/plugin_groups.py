@@ -1,9 +1,10 @@
 """Which tests run in one process, and which begin first, where `make test` uses several.
 
-The tests of a file stay together: they share fixtures, such as a converted model. A file named in
-`PARTS` takes long and falls into parts that share nothing but what a whole session does; each part
-goes to whichever process is free. The longest groups begin first, by the recorded durations, so
-that no process is left alone with a long one at the end.
+The tests of a file stay together, since they share fixtures such as a converted model, and so do
+those of the files in `TOGETHER`. A file named in `PARTS` takes long and falls into parts that share
+nothing but what a whole session does; each part goes to whichever process is free. The longest
+groups begin first, by the recorded durations, so that no process is left alone with a long one at
+the end.
 """
 
 import json
@@ -15,8 +16,12 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 LONG = 20.0  # seconds of a group: above that, its tests count as slow
 DURATIONS = Path(__file__).with_name("durations.json")
+# Files that go to one process, for the evaluation of the whole split that they share.
+TOGETHER = {
+    f"tests/test_results_{name}.py": "tests/test_results_*.py"
+    for name in ("again", "choosing", "int8")
+}
 ASSIGNMENT = re.compile(r"\[(?:.*-)?(a\d)\b")  # test_x[a3.step-0]
-TEST = re.compile(r"::(\w+)")
 PARTS = {
     "tests/test_assignments.py": ASSIGNMENT,
 }
@@ -31,6 +36,7 @@ def group_of(nodeid):
     'tests/test_assignments.py::a3'
     """
     file = nodeid.partition("::")[0]
+    file = TOGETHER.get(file, file)
     part = PARTS[file].search(nodeid) if file in PARTS else None
     return f"{file}::{part[1]}" if part else file
 
