@@ -7,6 +7,7 @@ fails instead, so that nothing is left out there unseen.
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,19 @@ TESTS = {
 
 
 def bundled_browser():
-    """Playwright's own Chromium, where `playwright install` has been run."""
+    """Playwright's own Chromium, where `playwright install` has been run.
+
+    Its folder is looked for first: Playwright can only be asked through a program of its own, which
+    does not start on a system that has none of a browser's libraries.
+    """
+    places = (
+        os.environ.get("PLAYWRIGHT_BROWSERS_PATH", ""),
+        Path.home() / ".cache" / "ms-playwright",
+        Path.home() / "Library" / "Caches" / "ms-playwright",
+        Path(os.environ.get("LOCALAPPDATA", ".")) / "ms-playwright",
+    )
+    if not any(list(Path(place).glob("chromium-*")) for place in places if place):
+        return None
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -38,9 +51,11 @@ def bundled_browser():
     return str(path) if path.exists() else None
 
 
+@cache
 def find(name):
     """The path of the program; None without it."""
-    return next(filter(None, map(shutil.which, PROGRAMS[name][0])), None)
+    found = next(filter(None, map(shutil.which, PROGRAMS[name][0])), None)
+    return bundled_browser() if found is None and name == "Chromium" else found
 
 
 def reason(name):

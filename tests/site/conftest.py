@@ -94,7 +94,7 @@ def browser() -> Iterator[Any]:
     """Headless Chromium; without one a skip that says so, or a failure where CI is set."""
     from playwright.sync_api import sync_playwright
 
-    path = needs.find("Chromium") or needs.bundled_browser() or needs.require("Chromium")
+    path = needs.require("Chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield running
