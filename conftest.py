@@ -4,7 +4,9 @@ import gc
 import sys
 
 import pytest
+from hypothesis import settings
 
+settings.load_profile("ci")  # hypothesis's own: no deadlines, and the same examples everywhere
 pytest_plugins = ["plugin_chapters", "plugin_groups", "plugin_progress"]
 
 
