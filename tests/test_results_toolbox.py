@@ -162,7 +162,8 @@ def test_float32_again(bench, smollm, tokenizer, table, rows):
 def test_rows_again_by_their_own_tool(bench, table, rows, tmp_path, monkeypatch):
     script = bench("toolbox")
     everyone = script.contenders([script.FOLDER / f"_tool_{one}.py" for one in ("torch", "qlearn")])
-    again = [each for each in everyone if each.row["name"] == "qlearn-int4"]
+    # FP32 goes first: the others are compared with what it leaves.
+    again = [each for each in everyone if each.row["name"] in ("torch-fp32", "qlearn-int4")]
     script.lay_out(tmp_path)
     for entrant in again:
         entrant.python = script.Path(sys.executable)
