@@ -175,7 +175,8 @@ def test_the_fast_lane_lints_first_and_stops_at_a_fault(commands, monkeypatch):
 )
 def test_tests_run_side_by_side_with_a_core_each(monkeypatch, tmp_path, cores, memory, processes):
     ran = []
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in tasks_checks.one_share(2, 2):  # set where `make test` runs this very test
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tasks_checks, "cores", lambda: cores)
     monkeypatch.setattr(tasks_checks, "memory_bytes", lambda: memory and int(memory))
     monkeypatch.setattr(Environment, "run", lambda _, line, **more: ran.append((line, more)) or 0)
