@@ -68,7 +68,8 @@ class Progress:
         self.begun = self.said = time.monotonic()
         wait = minutes(sum(self.expected.values()) / self.processes)
         aside = f" in {self.processes} processes side by side" if self.processes > 1 else ""
-        return [f"{self.total:,} tests{aside}: {wait} on this machine"]
+        tests = "1 test" if self.total == 1 else f"{self.total:,} tests"
+        return [f"{tests}{aside}: {wait} on this machine"]
 
     def take(self, report):
         """Count what one phase of a test took."""

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def progress_bar(total: int, title: str, unit: str, shown: bool) -> AbstractContextManager[Any]:
-    """Make a bar to enter with `with`; it has `update()` and `set_postfix_str(text)`.
+    """Make a bar to enter with `with`; `update()` counts a step.
 
     Args:
         total: steps of the whole run.
@@ -17,7 +17,6 @@ def progress_bar(total: int, title: str, unit: str, shown: bool) -> AbstractCont
     try:
         from tqdm.auto import tqdm
     except ModuleNotFoundError:  # the core does without it
-        silent = SimpleNamespace(update=lambda _=1: None, set_postfix_str=lambda _: None)
-        return nullcontext(silent)
+        return nullcontext(SimpleNamespace(update=lambda: None))
     bar: AbstractContextManager[Any] = tqdm(total=total, desc=title, unit=unit, disable=not shown)
     return bar
