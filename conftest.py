@@ -13,8 +13,8 @@ pytest_plugins = ["plugin_chapters", "plugin_groups", "plugin_progress"]
 def pytest_collection_finish():
     """Keep what was collected out of later garbage collections.
 
-    `quantize_model` collects to give memory back, and would look through all of pytest's own objects
-    each time.
+    `quantize_model` collects to give memory back, and would look through all of pytest's own
+    objects each time.
     """
     gc.collect()
     gc.freeze()
