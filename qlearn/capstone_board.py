@@ -1,4 +1,4 @@
-"""`python3 -m qlearn.capstone_board` from a fresh clone: the task `capstone-board`."""
+"""`python3 -m qlearn.course.capstone_board` from a fresh clone: the task `capstone-board`."""
 
 import sys
 

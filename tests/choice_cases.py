@@ -1,10 +1,10 @@
 """Hand-made evidence and speeds for the tests of recommendations."""
 
-from qlearn import results
-from qlearn.architecture_sizes import Architecture
-from qlearn.devices import Device
-from qlearn.evidence import Evidence
-from qlearn.recommend_levels import Speeds
+from qlearn.measure import results
+from qlearn.measure.choose.evidence import Evidence
+from qlearn.measure.choose.levels import Speeds
+from qlearn.measure.memory.devices import Device
+from qlearn.measure.memory.sizes import Architecture
 
 SEVEN = Architecture("seven-7b", 32, 4096, 11_008, 32, 32)  # 6.74 billion parameters, as Llama 2 7B
 SMALL = Architecture("seven-1b", 16, 2048, 5_632, 32, 32)

@@ -2,9 +2,10 @@
 
 from copy import deepcopy
 
-from qlearn import evidence, results
-from qlearn.claims import published
-from qlearn.claims_common import ARITHMETIC, PLAIN
+from qlearn.course.claims.common import ARITHMETIC, PLAIN
+from qlearn.course.claims.verdicts import published
+from qlearn.measure import results
+from qlearn.measure.choose import evidence
 
 REAL = ("rtn", "calibrated", "calibration_sets", "libraries", "qat", "qlora", "sentiment")
 POCKETS = {"pocket-100k": 1, "pocket-400k": 4, "pocket-1m": 12, "pocket-4m": 40}

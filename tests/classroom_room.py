@@ -3,7 +3,7 @@
 import needs
 import pytest
 
-from qlearn.classroom.sandbox import availability
+from qlearn.classroom.sandbox.sandbox import availability
 
 REASON = availability() and f"{needs.reason('bubblewrap')} ({availability()})"
 if REASON and needs.is_strict():

@@ -15,7 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 @pytest.fixture(scope="session")
 def smollm():
     """The packaged model in float32. Shared: a test that changes weights works on a copy."""
-    from qlearn.zoo import load_model
+    from qlearn.models.load import load_model
 
     return load_model("smollm2-135m")
 
@@ -23,7 +23,7 @@ def smollm():
 @pytest.fixture(scope="session")
 def tokenizer():
     """The packaged model's tokenizer."""
-    from qlearn.zoo import load_tokenizer
+    from qlearn.models.load import load_tokenizer
 
     return load_tokenizer("smollm2-135m")
 
@@ -31,8 +31,8 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def whole_split(smollm, tokenizer):
     """The evaluation split, integers ``[20, 512]``, and what the packaged model says to it."""
-    from qlearn.corpora import load_tokens
-    from qlearn.evaluate import remember
+    from qlearn.measure.evaluate import remember
+    from qlearn.models.text import load_tokens
 
     tokens = load_tokens(tokenizer, split="evaluation", sequences=20)
     return tokens, remember(smollm, tokens)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hostile_work import MARKED, Attack, Work, pack
 
-import qlearn.packing
+import qlearn.numerics.packing
 
 __all__ = ["OPEN"]
 
@@ -64,7 +64,7 @@ OPEN = {
         "the package's own source, pasted into the answer",
         "it is public and right: ask for an explanation",
         pack(
-            inspect.getsource(qlearn.packing)
+            inspect.getsource(qlearn.numerics.packing)
             + "\n\ndef pack_int4(codes):\n    return pack(codes, 4)\n",
             {},
         ),

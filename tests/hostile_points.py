@@ -81,10 +81,10 @@ for folder, _, files in os.walk("/"):
             if "def pack(" in open(os.path.join(folder, file)).read():
                 raise SystemExit("FOUND " + folder + "/" + file)
 """
-REDEFINED = """import qlearn.assignments, qlearn.checks, sys
+REDEFINED = """import qlearn.assignments, qlearn.teach.checks.checker, sys
 check = lambda *a, **k: True
-qlearn.assignments.check = qlearn.checks.check = check
-from qlearn.checks_verdict import Verdict
+qlearn.assignments.check = qlearn.teach.checks.checker.check = check
+from qlearn.teach.checks.verdict import Verdict
 Verdict.passed = property(lambda self: True)
 from qlearn.classroom import worker
 worker.Session.look = lambda self, name: {'kind': 'value', 'value': 1, 'points': 1000}
@@ -92,8 +92,8 @@ worker.Session.look = lambda self, name: {'kind': 'value', 'value': 1, 'points':
 PATCHED = """import torch
 torch.equal = torch.allclose = lambda *a, **k: True
 torch.testing.assert_close = lambda *a, **k: None
-import qlearn.checks_compare
-qlearn.checks_compare.compare = lambda *a, **k: None
+import qlearn.teach.checks.compare
+qlearn.teach.checks.compare.compare = lambda *a, **k: None
 """
 
 
@@ -200,7 +200,7 @@ POINTS = {
         pack(SEARCH, {"pack": UNPACKED, "model": 0}),
     ),
     "searches the disk": _points(
-        "looks for questions, solutions and `qlearn.packing`",
+        "looks for questions, solutions and `qlearn.numerics.packing`",
         "the package inside lacks them",
         cell(ON_DISK),
     ),
@@ -208,7 +208,7 @@ POINTS = {
         "imports the function that the task asks for",
         "the package inside lacks it",
         pack(
-            "from qlearn.packing import pack\n\ndef pack_int4(codes):\n    return pack(codes, 4)\n"
+            "from qlearn.numerics.packing import pack\n\ndef pack_int4(codes):\n    return pack(codes, 4)\n"
         ),
     ),
     "table of the visible cases": _points(

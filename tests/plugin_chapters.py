@@ -9,11 +9,11 @@ import pytest
 from chapter_bands import band
 from nbval.plugin import IPyNbCell
 
-from qlearn.explorer_bundle import MIME
-from qlearn.explorer_grid import restore
-from qlearn.notebook_compare import differences
-from qlearn.notebook_run import peak_memory
-from qlearn.notebook_structure import MAX_MEMORY
+from qlearn.course.notebooks.compare import differences
+from qlearn.course.notebooks.run import peak_memory
+from qlearn.course.notebooks.structure import MAX_MEMORY
+from qlearn.teach.explorer.bundle import MIME
+from qlearn.teach.explorer.grid import restore
 
 
 class Memory(pytest.Item):

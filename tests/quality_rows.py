@@ -1,7 +1,7 @@
 """Made-up levels for the tests of tables and plots."""
 
-from qlearn.pocket_tasks import TASKS
-from qlearn.quality import Quality
+from qlearn.measure.choose.quality import Quality
+from qlearn.models.pocket.tasks import TASKS
 
 
 def level(model="pocket-100k", method="rtn", bits=4, size=100, **more):

@@ -5,8 +5,15 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from qlearn.affine import choose_qparams, dequantize, fake_quantize, quantize, round_to_codes, sqnr
-from qlearn.scheme import CONVENTIONS, QuantScheme
+from qlearn.numerics.affine import (
+    choose_qparams,
+    dequantize,
+    fake_quantize,
+    quantize,
+    round_to_codes,
+    sqnr,
+)
+from qlearn.numerics.scheme import CONVENTIONS, QuantScheme
 
 CONVENTION_NAMES = list(CONVENTIONS)
 WEIGHT = torch.tensor([[-1.2, -0.4, 0.0, 0.3, 0.5, 0.9, 1.4, 1.8]])

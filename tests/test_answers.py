@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qlearn.evaluate import (
+from qlearn.measure.evaluate import (
     accuracy,
     answer_log_likelihoods,
     area_under_curve,
@@ -24,8 +24,8 @@ ANSWERS = [" b", " bad", " badly", "x"]
 
 @pytest.mark.parametrize("at_once", [1, 60, 4096])
 def test_answers_equal_one_pass_each(tiny_llama, monkeypatch, at_once):
-    monkeypatch.setattr("qlearn.answers._TOKENS_AT_ONCE", at_once)
-    monkeypatch.setattr("qlearn.answers._POSITIONS", 5)
+    monkeypatch.setattr("qlearn.measure.answers._TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr("qlearn.measure.answers._POSITIONS", 5)
     found = answer_log_likelihoods(tiny_llama, Letters(), PROMPTS, ANSWERS)
     for row, prompt in enumerate(PROMPTS):
         for column, answer in enumerate(ANSWERS):

@@ -21,10 +21,10 @@ from transformers import (
     T5Config,
 )
 
-from qlearn.architecture_families import from_mapping
-from qlearn.architectures import CATALOGUE, MODELS, Architecture, get_architecture
-from qlearn.blocks import block_linears, find_blocks, weight_of
-from qlearn.zoo_packaged import POCKET, POCKET_FOLDER
+from qlearn.measure.memory.architectures import CATALOGUE, MODELS, Architecture, get_architecture
+from qlearn.measure.memory.families import from_mapping
+from qlearn.models.blocks import block_linears, find_blocks, weight_of
+from qlearn.models.packaged import POCKET, POCKET_FOLDER
 
 ENTRIES = json.loads(CATALOGUE.read_text())
 TINY = Architecture("tiny", layers=2, hidden=8, mlp=16, heads=4, kv_heads=2, vocab=32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qlearn.article_call import article_calls, article_folders, attempt
+from qlearn.course.article.call import article_calls, article_folders, attempt
 
 
 def test_the_keyword_and_the_mixed_configuration_are_refused():

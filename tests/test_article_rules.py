@@ -3,14 +3,14 @@
 import pytest
 from choice_cases import ALONE, CROWD, EVIDENCE, SEVEN, device
 
-from qlearn.article_rules import (
+from qlearn.course.article.rules import (
     QUALITY,
     ArticleAdvice,
     article_for,
     article_recommend,
     side_by_side,
 )
-from qlearn.recommend import TASKS
+from qlearn.measure.choose.advice import TASKS
 
 HOME = {"consumer": True, "int8_hardware": False}
 CENTRE = {"consumer": False, "int8_hardware": True}

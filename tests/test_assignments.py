@@ -15,9 +15,9 @@ from assignments_cases import answer_from, cases_of, memorized, without
 
 import qlearn.assignments
 from qlearn.assignments import assignments, find, in_assignment
-from qlearn.assignments.a6_entry import EntryQuestion
-from qlearn.checks_prove import prove
-from qlearn.results import load
+from qlearn.assignments.a6.entry import EntryQuestion
+from qlearn.measure.results import load
+from qlearn.teach.checks.proof import prove
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "notebooks" / "assignments" / "source"

@@ -5,10 +5,10 @@ import torch
 
 from qlearn.assignments import assignments, check, find, in_assignment
 from qlearn.assignments.a0 import QUESTIONS
-from qlearn.assignments.a2_groups import _is_clear
-from qlearn.assignments.cases import off_ties
-from qlearn.assignments.question import Question, points_for
-from qlearn.checks import Verdict
+from qlearn.assignments.a2.groups import _is_clear
+from qlearn.assignments.shared.cases import off_ties
+from qlearn.assignments.shared.question import Question, points_for
+from qlearn.teach.checks.checker import Verdict
 
 
 def right(weights, bits):

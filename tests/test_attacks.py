@@ -10,9 +10,9 @@ from hostile_submissions import ATTACKS, ELSEWHERE, some
 from test_assignments import solution
 
 from qlearn.assignments import assignments, find, in_assignment
-from qlearn.classroom.sandbox import Room
-from qlearn.classroom.session import Session
-from qlearn.results import load
+from qlearn.classroom.sandbox.sandbox import Room
+from qlearn.classroom.sandbox.session import Session
+from qlearn.measure.results import load
 
 ROOT = Path(__file__).parents[1]
 MOST = 10_000_000
@@ -68,7 +68,7 @@ def test_predictions_can_be_read_from_the_package():
 @needs_bubblewrap
 @pytest.mark.slow
 def test_feedback_shows_what_an_answer_is_called_with(tmp_path):
-    from qlearn.classroom.remote import RemoteFunction
+    from qlearn.classroom.sandbox.remote import RemoteFunction
 
     question = find("a0.step")
     source = "kept = []\ndef step(weights, bits):\n    kept.append(weights.tolist())"

@@ -9,15 +9,15 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from qlearn.affine import fake_quantize, quantize
-from qlearn.awq import awq_search, channel_scales, clip, search_clipping
-from qlearn.blocks import block_linears, linear_layers
-from qlearn.convert import copy_for_quantization
-from qlearn.folding import Folding, find_foldings
-from qlearn.logits import evaluating
-from qlearn.method_awq import rescale
-from qlearn.scheme import QuantScheme
-from qlearn.walk import Walk
+from qlearn.convert.folding import Folding, find_foldings
+from qlearn.convert.model import copy_for_quantization
+from qlearn.convert.one_block.awq import rescale
+from qlearn.methods.awq import awq_search, channel_scales, clip, search_clipping
+from qlearn.models.blocks import block_linears, linear_layers
+from qlearn.models.predictor import evaluating
+from qlearn.models.walk import Walk
+from qlearn.numerics.affine import fake_quantize, quantize
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (3, 24), generator=torch.Generator().manual_seed(2))
 SCHEMES = [
@@ -201,12 +201,12 @@ def is_mean(given):
 @pytest.mark.model
 @pytest.mark.slow
 def test_rescaling_changes_nothing_in_the_real_model(smollm, tokenizer, monkeypatch):
-    from qlearn.corpora import load_tokens
+    from qlearn.models.text import load_tokens
 
     # Which power is the best takes a while to find; any must change nothing.
     for search in ("search_scales", "search_on_module"):
         monkeypatch.setattr(
-            f"qlearn.method_awq.{search}",
+            f"qlearn.convert.one_block.awq.{search}",
             lambda *given: (channel_scales(next(g for g in given if is_mean(g)), 0.5), 0.5, 0.0),
         )
     tokens = load_tokens(tokenizer, sequences=2, length=256)

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from qlearn.affine import fake_quantize
-from qlearn.awq import channel_scales
-from qlearn.awq_module import module_around, search_on_module
-from qlearn.logits import evaluating
-from qlearn.scheme import QuantScheme
-from qlearn.walk import Walk
+from qlearn.convert.one_block.awq_module import module_around, search_on_module
+from qlearn.methods.awq import channel_scales
+from qlearn.models.predictor import evaluating
+from qlearn.models.walk import Walk
+from qlearn.numerics.affine import fake_quantize
+from qlearn.numerics.scheme import QuantScheme
 
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from qlearn import QuantScheme, load_model, quantize, results
-from qlearn.blocks import block_linears
-from qlearn.kernel_linear import KernelLinear
+from qlearn import QuantScheme, load_model, quantize
+from qlearn.measure import results
+from qlearn.models.blocks import block_linears
+from qlearn.models.layers.kernel import KernelLinear
 
 RECORDED = results.FOLDER / "batching.json"
 PRECISIONS = {"layer": ["FP32", "BF16", "INT8", "INT4", "qlearn INT4"]}

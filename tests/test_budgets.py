@@ -3,7 +3,7 @@
 Chapters: `test_chapters.py`. Redraws: `site/test_explorers.py`.
 """
 
-from qlearn import results
+from qlearn.measure import results
 
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 

@@ -9,11 +9,11 @@ from tiny_models import gemma2
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from qlearn.affine import fake_quantize
-from qlearn.blocks import block_linears, find_blocks, weight_of
-from qlearn.calibrate import AbsMax, AbsMean, Hessian, Inputs, calibrate
-from qlearn.convert import quantize_model
-from qlearn.scheme import QuantScheme
+from qlearn.convert.calibration import AbsMax, AbsMean, Hessian, Inputs, calibrate
+from qlearn.convert.model import quantize_model
+from qlearn.models.blocks import block_linears, find_blocks, weight_of
+from qlearn.numerics.affine import fake_quantize
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (3, 24), generator=torch.Generator().manual_seed(2))
 

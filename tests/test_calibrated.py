@@ -6,15 +6,15 @@ from tiny_models import SharedLayer
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from qlearn.activations import Hessian
-from qlearn.affine import fake_quantize
-from qlearn.blocks import block_linears, replace_weight, weight_of
-from qlearn.convert import copy_for_quantization, quantize_model
-from qlearn.evaluate import kl_divergence
-from qlearn.gptq import gptq_quantize
-from qlearn.layers import QuantizedLinear
-from qlearn.methods import AWQ_OPTIONS, GPTQ_OPTIONS, METHODS, options_of
-from qlearn.scheme import QuantScheme
+from qlearn.convert.methods import AWQ_OPTIONS, GPTQ_OPTIONS, METHODS, options_of
+from qlearn.convert.model import copy_for_quantization, quantize_model
+from qlearn.convert.statistics import Hessian
+from qlearn.measure.evaluate import kl_divergence
+from qlearn.methods.gptq import gptq_quantize
+from qlearn.models.blocks import block_linears, replace_weight, weight_of
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.numerics.affine import fake_quantize
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (6, 48), generator=torch.Generator().manual_seed(2))
 G32 = QuantScheme(3, False, 32)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from qlearn import load_model
-from qlearn.assignments.a6_entry import EntryQuestion, make_entry, submitted
-from qlearn.capstone import (
+from qlearn.assignments.a6.entry import EntryQuestion, make_entry, submitted
+from qlearn.course.capstone import (
     CAPSTONE,
     PRACTICE,
     EntryError,
@@ -18,8 +18,8 @@ from qlearn.capstone import (
     shapes,
     share_of_points,
 )
-from qlearn.capstone_board import page, standings
-from qlearn.results import load
+from qlearn.course.capstone_board import page, standings
+from qlearn.measure.results import load
 
 ROOMY = Track(PRACTICE.model, 16.5)  # holds the model in float16, and so its own perplexity
 pytestmark = pytest.mark.usefixtures("one_thread")

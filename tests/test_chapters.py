@@ -7,9 +7,9 @@ import nbformat
 import pytest
 import yaml
 
-from qlearn import results
-from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS, headings
-from qlearn.notebooks import check_structure, find_chapters, read_publication
+from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS, headings
+from qlearn.course.notebooks.tool import check_structure, find_chapters, read_publication
+from qlearn.measure import results
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = find_chapters(ROOT)

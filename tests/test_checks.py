@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from qlearn.checks import Exercise, check
-from qlearn.checks_prove import prove
+from qlearn.teach.checks.checker import Exercise, check
+from qlearn.teach.checks.proof import prove
 
 
 def weights(*shape: int) -> torch.Tensor:

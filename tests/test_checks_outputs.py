@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from qlearn.checks import Exercise, Verdict, check
+from qlearn.teach.checks.checker import Exercise, Verdict, check
 
 
 def weights(*shape: int) -> torch.Tensor:

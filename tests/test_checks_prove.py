@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from qlearn.checks import Exercise, check
-from qlearn.checks_prove import prove
+from qlearn.teach.checks.checker import Exercise, check
+from qlearn.teach.checks.proof import prove
 
 THREE = {"a": lambda x: x * 2, "b": lambda x: x * 3, "c": lambda x: x * 4}
 FAR = {"a": lambda x: x * 90, "b": lambda x: x * 300, "c": lambda x: x * 900}

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from qlearn.checks import Exercise, check
-from qlearn.checks_prove import prove
+from qlearn.teach.checks.checker import Exercise, check
+from qlearn.teach.checks.proof import prove
 
 MEMORY = Exercise(
     id="demo.memory",

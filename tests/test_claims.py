@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 from claims_synthetic import synthetic
 
-from qlearn import claims, claims_thresholds
-from qlearn.claims import CLAIMS, RULES, check_claim, check_claims
-from qlearn.claims_common import HOLDS, WHEN, WRONG, Verdict, judge, limits_with, rows
+from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import verdicts as claims
+from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, limits_with, rows
+from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims
 
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qlearn.claims_links import LINKS, Link, site_anchor
-from qlearn.claims_stated import CLAIMS
+from qlearn.course.claims.links import LINKS, Link, site_anchor
+from qlearn.course.claims.stated import CLAIMS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 

@@ -14,9 +14,9 @@ from classroom_room import needs_bubblewrap
 
 from qlearn.assignments import in_assignment
 from qlearn.classroom.course import Course, CourseError
-from qlearn.classroom.dashboard import write_dashboard
-from qlearn.classroom.downloads import collect
-from qlearn.classroom.gradebook import canvas_rows, compare, moodle_rows
+from qlearn.classroom.intake.downloads import collect
+from qlearn.classroom.marks.dashboard import write_dashboard
+from qlearn.classroom.marks.gradebook import canvas_rows, compare, moodle_rows
 
 ROOT = Path(__file__).parents[1]
 SIX = (
@@ -77,7 +77,7 @@ def test_what_was_handed_in_is_kept_and_feedback_explains(graded):
 @needs_bubblewrap
 @pytest.mark.slow
 def test_a_second_run_grades_only_what_is_new(graded, tmp_path):
-    from qlearn.classroom.classwork import Options, grade_class, take_in
+    from qlearn.classroom.intake.classwork import Options, grade_class, take_in
 
     folder, _ = graded
     copy = tmp_path / "course"
@@ -192,7 +192,7 @@ def test_downloads_are_sorted_by_what_the_lms_calls_them(bare, tmp_path):
 
 
 def test_a_zip_bomb_is_not_unpacked(bare, tmp_path, monkeypatch):
-    import qlearn.classroom.downloads as downloads
+    import qlearn.classroom.intake.downloads as downloads
 
     monkeypatch.setattr(downloads, "MOST_BYTES", 1_000_000)  # for a quick test
     path = tmp_path / "submissions.zip"
@@ -215,7 +215,7 @@ def test_a_zip_bomb_is_not_unpacked(bare, tmp_path, monkeypatch):
 def test_texts_of_a_submission_are_shown_as_typed():
     from nbconvert.filters import markdown2html
 
-    from qlearn.classroom.preprocessor import as_typed, fenced
+    from qlearn.classroom.marks.preprocessor import as_typed, fenced
 
     for text in (
         "<script>x()</script>",
@@ -245,7 +245,7 @@ def test_the_dashboard_shows_diagnoses_as_text(bare):
 
 
 def test_the_committed_demo_met_every_score():
-    from qlearn.results import load
+    from qlearn.measure.results import load
 
     (row,) = load("classroom")["rows"]
     assert (row["submissions"], row["hostile"], row["wrong_scores"]) == (200, 40, 0)

@@ -1,6 +1,6 @@
 """The dashboard's figures: shares by question, ranges of points, the commonest diagnoses."""
 
-from qlearn.classroom.dashboard import commonest, shares, totals
+from qlearn.classroom.marks.dashboard import commonest, shares, totals
 
 
 def record(points, kind, diagnosis=""):

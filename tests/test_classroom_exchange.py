@@ -15,7 +15,7 @@ from synthetic_class import due, right_work
 
 from qlearn.classroom.__main__ import main
 from qlearn.classroom.course import Course, CourseError, make_course
-from qlearn.classroom.exchange import collect_exchange, inbound
+from qlearn.classroom.intake.exchange import collect_exchange, inbound
 
 pwd = pytest.importorskip("pwd", reason="nbgrader's exchange does not run on Windows")
 

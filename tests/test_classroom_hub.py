@@ -13,7 +13,7 @@ import yaml
 from traitlets.config.loader import PyFileConfigLoader
 
 from qlearn.classroom.course import CourseError, make_course
-from qlearn.results import load
+from qlearn.measure.results import load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "book" / "jupyterhub.md"

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 
 from qlearn.assignments import in_assignment
-from qlearn.classroom.intake import Cell, read_submission
-from qlearn.classroom.intake_strip import strip
-from qlearn.classroom.rebuild import grade_id, rebuild
+from qlearn.classroom.intake.intake import Cell, read_submission
+from qlearn.classroom.intake.intake_strip import strip
+from qlearn.classroom.intake.rebuild import grade_id, rebuild
 
 QUESTIONS = in_assignment("a0")
 NAMES = ["a0_step", "a0_step_check", "a0_levels", "a0_levels_check"]

@@ -7,14 +7,14 @@ import pytest
 import torch
 from classroom_room import needs_bubblewrap
 
-import qlearn.classroom.sandbox as sandbox
+import qlearn.classroom.sandbox.sandbox as sandbox
 from qlearn.assignments import assignments, in_assignment
-from qlearn.classroom.filtered import filtered_copy
-from qlearn.classroom.grade import room_for
-from qlearn.classroom.process import Inside, LostError
-from qlearn.classroom.sandbox import Limits, NotIsolatedError, Room, command, environment
-from qlearn.classroom.seccomp import program
-from qlearn.classroom.session import Session, StoppedError
+from qlearn.classroom.marks.grade import room_for
+from qlearn.classroom.sandbox.filtered import filtered_copy
+from qlearn.classroom.sandbox.process import Inside, LostError
+from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError, Room, command, environment
+from qlearn.classroom.sandbox.seccomp import program
+from qlearn.classroom.sandbox.session import Session, StoppedError
 
 pytestmark = [needs_bubblewrap, pytest.mark.slow]
 MOST = 10_000_000
@@ -30,7 +30,9 @@ def folder(tmp_path_factory):
 def inside(folder, tmp_path_factory):
     data = tmp_path_factory.mktemp("handed") / "model.bin"
     data.write_bytes(b"12345")
-    room = Room(("qlearn.affine", "qlearn.packing.pack"), {"model.bin": data}, Limits())
+    room = Room(
+        ("qlearn.numerics.affine", "qlearn.numerics.packing.pack"), {"model.bin": data}, Limits()
+    )
     with Inside(room, folder) as running:
         yield running
 
@@ -66,9 +68,9 @@ def said(reply):
         ("import qlearn.exercises", "ImportError"),
         ("from qlearn.assignments.a0 import QUESTIONS", "ModuleNotFoundError"),
         ("from qlearn.classroom import grade", "ImportError"),
-        ("from qlearn.affine import quantize", "ImportError"),
+        ("from qlearn.numerics.affine import quantize", "ImportError"),
         ("from qlearn import quantize", "ImportError"),
-        ("from qlearn.packing import pack", "ImportError"),
+        ("from qlearn.numerics.packing import pack", "ImportError"),
         ("import peft", "ModuleNotFoundError"),
         ("import torchao", "ModuleNotFoundError"),
         ("import bitsandbytes", "ModuleNotFoundError"),
@@ -80,9 +82,11 @@ def test_what_is_refused(inside, source, error):
 
 
 def test_a_blocked_name_says_what_to_do_and_its_neighbours_work(inside):
-    assert "write it yourself" in run(inside, "from qlearn.packing import pack")["error"]
+    assert "write it yourself" in run(inside, "from qlearn.numerics.packing import pack")["error"]
     assert (
-        run(inside, "from qlearn.packing import unpack; from qlearn import load_model")["error"]
+        run(inside, "from qlearn.numerics.packing import unpack; from qlearn import load_model")[
+            "error"
+        ]
         == ""
     )
     assert run(inside, "from qlearn.assignments import check; check('a0.step', 1)")["error"] == ""
@@ -170,7 +174,7 @@ def test_a_memory_bomb_leaves_room_for_the_next_cell(folder):
 
 def test_calls_answer_change_and_raise_as_they_do_here(folder):
     from qlearn.assignments import find
-    from qlearn.classroom.remote import RemoteFunction
+    from qlearn.classroom.sandbox.remote import RemoteFunction
 
     question = find("a0.step")
     with Session(Room(), folder) as session:
@@ -209,8 +213,8 @@ def test_calls_answer_change_and_raise_as_they_do_here(folder):
 
 
 def test_models_are_loaded_inside(folder):
-    from qlearn.assignments.question import Packaged
-    from qlearn.classroom.remote import RemoteFunction
+    from qlearn.assignments.shared.question import Packaged
+    from qlearn.classroom.sandbox.remote import RemoteFunction
 
     with Session(Room(), folder) as session:
         session.run("def count(model):\n    return sum(p.numel() for p in model.parameters())")

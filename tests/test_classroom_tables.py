@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qlearn import results
 from qlearn.assignments import in_assignment
-from qlearn.classroom.objectives import OBJECTIVES
+from qlearn.course.objectives import OBJECTIVES
+from qlearn.measure import results
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "book" / "ext" / "classroom_tables.py"

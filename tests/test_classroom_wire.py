@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlearn.checks_compare import Tolerance, compare
-from qlearn.classroom.wire import DTYPES, MAGIC, Damaged, Reference, Unknown, pack, unpack
+from qlearn.classroom.sandbox.wire import DTYPES, MAGIC, Damaged, Reference, Unknown, pack, unpack
+from qlearn.teach.checks.compare import Tolerance, compare
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.codebook import (
+from qlearn.numerics.codebook import (
     FP4,
     NF4,
     Codebook,
@@ -14,9 +14,9 @@ from qlearn.codebook import (
     dequantize_range,
     quantize_blockwise,
 )
-from qlearn.codebook_levels import normal_float
-from qlearn.codebook_nearest import _cells, ranks_of
-from qlearn.codebook_nested import DYNAMIC, NestedAbsmax
+from qlearn.numerics.levels import normal_float
+from qlearn.numerics.nearest import _cells, ranks_of
+from qlearn.numerics.nested import DYNAMIC, NestedAbsmax
 
 CODEBOOKS = [NF4, FP4]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -90,7 +90,7 @@ def test_nf4_holds_quantiles_of_the_normal_distribution():
 
 
 def test_fp4_is_not_e2m1():
-    from qlearn.formats import FP4_E2M1, decode
+    from qlearn.numerics.formats import FP4_E2M1, decode
 
     e2m1 = torch.tensor([decode(code, FP4_E2M1) for code in range(16)]) / 6
     smallest = FP4.levels[FP4.levels > 0].min()

@@ -5,8 +5,9 @@ import torch
 from needs import refuse, require
 from test_codebook import CODEBOOKS, assert_same, seeded
 
-from qlearn import codebook_compiled, codebook_nearest
-from qlearn.codebook import NF4, Codebook, quantize_blockwise
+from qlearn.numerics import nearest as codebook_nearest
+from qlearn.numerics import nearest_compiled as codebook_compiled
+from qlearn.numerics.codebook import NF4, Codebook, quantize_blockwise
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from test_codebook import assert_same, bits
 
-from qlearn.codebook import NF4, CodebookScheme
-from qlearn.codebook_nested import DYNAMIC, _look_up
+from qlearn.numerics.codebook import NF4, CodebookScheme
+from qlearn.numerics.nested import DYNAMIC, _look_up
 
 
 def test_double_quantization_costs_4_127_bits():

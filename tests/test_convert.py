@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from qlearn.affine import fake_quantize, sqnr
-from qlearn.blocks import block_linears, find_blocks
-from qlearn.convert import (
+from qlearn.convert.model import (
     copy_for_quantization,
     dequantize_model,
     dequantized,
     quantize_model,
 )
-from qlearn.layers import QuantizedLinear
-from qlearn.scheme import QuantScheme
+from qlearn.models.blocks import block_linears, find_blocks
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.numerics.affine import fake_quantize, sqnr
+from qlearn.numerics.scheme import QuantScheme
 
 G32 = QuantScheme(4, False, 32)
 TOKENS = torch.arange(24).view(2, 12)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn import corpora
-from qlearn.corpora import load_reviews, load_text, load_tokens, take
+from qlearn.models import text as corpora
+from qlearn.models.text import load_reviews, load_text, load_tokens, take
 
 
 def numbered(count: int) -> torch.Tensor:

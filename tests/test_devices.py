@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from qlearn.devices import DEVICES, KINDS, Device, get_device
+from qlearn.measure.memory.devices import DEVICES, KINDS, Device, get_device
 
 
 def test_known_figures():

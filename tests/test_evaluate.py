@@ -19,17 +19,17 @@ from transformers import (
     GraniteForCausalLM,
 )
 
-from qlearn.convert import copy_for_quantization, quantize_model
-from qlearn.corpora import load_tokens
-from qlearn.evaluate import (
+from qlearn.convert.model import copy_for_quantization, quantize_model
+from qlearn.measure.evaluate import (
     compare,
     kl_divergence,
     perplexity,
     remember,
     top1_agreement,
 )
-from qlearn.logits import Predictor
-from qlearn.scheme import QuantScheme
+from qlearn.models.predictor import Predictor
+from qlearn.models.text import load_tokens
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (5, 40), generator=torch.Generator().manual_seed(3))
 SMALL = {
@@ -119,8 +119,8 @@ def test_chunks_change_nothing(tiny_llama, monkeypatch, tokens_at_once, position
     reference = copy_for_quantization(tiny_llama)
     quantize_model(tiny_llama, scheme=QuantScheme(3, False, 32), progress=False)
     expected = compare(tiny_llama, reference, TOKENS)
-    monkeypatch.setattr("qlearn.logits._TOKENS_AT_ONCE", tokens_at_once)
-    monkeypatch.setattr("qlearn.evaluate._POSITIONS", positions)
+    monkeypatch.setattr("qlearn.models.predictor._TOKENS_AT_ONCE", tokens_at_once)
+    monkeypatch.setattr("qlearn.measure.evaluate._POSITIONS", positions)
     result = compare(tiny_llama, reference, TOKENS)
     assert result.perplexity == pytest.approx(expected.perplexity, rel=1e-6)
     assert result.kl_divergence == pytest.approx(expected.kl_divergence, rel=1e-4)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from qlearn.checks import Exercise, check
-from qlearn.checks_prove import prove
 from qlearn.exercises import chapters, find, in_chapter
+from qlearn.teach.checks.checker import Exercise, check
+from qlearn.teach.checks.proof import prove
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

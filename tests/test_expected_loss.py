@@ -6,10 +6,11 @@ import math
 import pytest
 from choice_cases import EVIDENCE, SEVEN, SMALL, measured, row
 
-from qlearn import claims, results
-from qlearn.architectures import MODELS
-from qlearn.evidence import KINDS, Evidence, all_evidence, published
-from qlearn.expected_loss import expected_loss, kv_evidence
+from qlearn.course.claims import verdicts as claims
+from qlearn.measure import results
+from qlearn.measure.choose.evidence import KINDS, Evidence, all_evidence, published
+from qlearn.measure.choose.forecast import expected_loss, kv_evidence
+from qlearn.measure.memory.architectures import MODELS
 
 MEASURED = measured("choosing")
 

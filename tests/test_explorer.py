@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from qlearn import explorer_host
-from qlearn.explorer import MIME, Explorer, show
-from qlearn.explorer_bundle import bundle_frame, bundle_text, errors
-from qlearn.explorer_controls import make_controls, positions
-from qlearn.explorer_grid import frame, plain, restore, share
-from qlearn.explorer_html import as_json, markup
-from qlearn.explorer_text import fill
+from qlearn.teach.explorer import host as explorer_host
+from qlearn.teach.explorer.bundle import bundle_frame, bundle_text, errors
+from qlearn.teach.explorer.controls import make_controls, positions
+from qlearn.teach.explorer.explorer import MIME, Explorer, show
+from qlearn.teach.explorer.grid import frame, plain, restore, share
+from qlearn.teach.explorer.html import as_json, markup
+from qlearn.teach.explorer.text import fill
 
 
 def bars(**values):

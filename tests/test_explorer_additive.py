@@ -6,11 +6,11 @@ import random
 import plotly.graph_objects as go
 import pytest
 
-from qlearn.explorer import Explorer
-from qlearn.explorer_additive import add_up, difference, leaves, shape
-from qlearn.explorer_bundle import bundle_frame
-from qlearn.explorer_grid import frame
-from qlearn.explorer_text import fill
+from qlearn.teach.explorer.additive import add_up, difference, leaves, shape
+from qlearn.teach.explorer.bundle import bundle_frame
+from qlearn.teach.explorer.explorer import Explorer
+from qlearn.teach.explorer.grid import frame
+from qlearn.teach.explorer.text import fill
 
 
 def bars(**values):

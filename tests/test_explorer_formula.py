@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.explorer import Explorer
-from qlearn.explorer_bundle import bundle_frame
-from qlearn.explorer_controls import positions
-from qlearn.explorer_formula import Choice, Ratio, choice, ratio, resolve, words
-from qlearn.explorer_text import spoken
+from qlearn.teach.explorer.bundle import bundle_frame
+from qlearn.teach.explorer.controls import positions
+from qlearn.teach.explorer.explorer import Explorer
+from qlearn.teach.explorer.formula import Choice, Ratio, choice, ratio, resolve, words
+from qlearn.teach.explorer.text import spoken
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False) | st.integers(-(10**6), 10**6)
 

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.explorer import Explorer
-from qlearn.explorer_additive import difference
-from qlearn.explorer_bundle import bundle_frame
-from qlearn.explorer_controls import positions
-from qlearn.explorer_formula import choice, ratio
-from qlearn.explorer_grid import frame
-from qlearn.explorer_groups import make_groups, make_terms
-from qlearn.explorer_html import asset
-from qlearn.explorer_text import spoken
+from qlearn.teach.explorer.additive import difference
+from qlearn.teach.explorer.bundle import bundle_frame
+from qlearn.teach.explorer.controls import positions
+from qlearn.teach.explorer.explorer import Explorer
+from qlearn.teach.explorer.formula import choice, ratio
+from qlearn.teach.explorer.grid import frame
+from qlearn.teach.explorer.groups import make_groups, make_terms
+from qlearn.teach.explorer.html import asset
+from qlearn.teach.explorer.text import spoken
 
 SIZES = {"model": 3, "bits": 4, "context": 5, "device": 2}
 NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

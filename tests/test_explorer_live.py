@@ -6,7 +6,7 @@ import time
 import plotly.graph_objects as go
 import pytest
 
-from qlearn.explorer import Explorer
+from qlearn.teach.explorer.explorer import Explorer
 
 
 def changing(bits, kind):
@@ -104,7 +104,7 @@ def test_a_checkbox_and_a_menu():
 
 NOTEBOOK = """
 import plotly.graph_objects as go
-from qlearn.explorer import Explorer
+from qlearn.teach.explorer.explorer import Explorer
 shown = Explorer(lambda bits: go.Figure(go.Bar(y=[2**bits])), {"bits": range(2, 9)},
                  lambda bits: f"{2**bits} levels")
 """
@@ -169,7 +169,7 @@ def test_a_slider_moved_by_a_reader_redraws_in_a_real_kernel(kernel):
 
 
 def test_a_still_figure_in_a_kernel_is_a_plain_plotly_figure(kernel):
-    code = "from qlearn.explorer import show; show(go.Figure(go.Bar(y=[1])), 'One bar.')"
+    code = "from qlearn.teach.explorer.explorer import show; show(go.Figure(go.Bar(y=[1])), 'One bar.')"
     displays, _ = run(kernel, NOTEBOOK + code)
     plotly = displays[0]["application/vnd.plotly.v1+json"]
     assert plotly["data"] == [{"type": "bar", "y": [1]}]

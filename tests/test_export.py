@@ -9,10 +9,10 @@ from transformers import LlamaForCausalLM
 
 import qlearn
 from qlearn import QuantScheme, load_quantized, quantize_model, save_quantized
-from qlearn.convert import copy_for_quantization
-from qlearn.export import LAYOUTS, WEIGHTS
-from qlearn.export_layout import quantized_tensor
-from qlearn.layers import QuantizedLinear
+from qlearn.checkpoints.layout import quantized_tensor
+from qlearn.checkpoints.save import LAYOUTS, WEIGHTS
+from qlearn.convert.model import copy_for_quantization
+from qlearn.models.layers.affine import QuantizedLinear
 
 UNIFORM = [name for name, layout in LAYOUTS.items() if layout.layer is QuantizedLinear]
 

@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from qlearn import QuantScheme, load_quantized, load_tokens, quantize_model, save_quantized
-from qlearn.blocks import set_module
-from qlearn.codebook import NF4, Codebook, CodebookScheme, quantize_blockwise
-from qlearn.convert import copy_for_quantization
-from qlearn.export import WEIGHTS
-from qlearn.layer_codebook import CodebookLinear
+from qlearn.checkpoints.save import WEIGHTS
+from qlearn.convert.model import copy_for_quantization
+from qlearn.models.blocks import set_module
+from qlearn.models.layers.codebook import CodebookLinear
+from qlearn.numerics.codebook import NF4, Codebook, CodebookScheme, quantize_blockwise
 
 TOKENS = torch.arange(24).view(2, 12)
 DOWN = "model.layers.1.mlp.down_proj"

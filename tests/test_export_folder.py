@@ -9,9 +9,9 @@ from safetensors import safe_open
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from qlearn import QuantScheme, load_quantized, quantize_model, save_quantized
-from qlearn.convert import dequantize_model
-from qlearn.export import WEIGHTS
-from qlearn.layers import QuantizedLinear
+from qlearn.checkpoints.save import WEIGHTS
+from qlearn.convert.model import dequantize_model
+from qlearn.models.layers.affine import QuantizedLinear
 
 G32 = QuantScheme(4, False, 32)
 

@@ -15,15 +15,15 @@ from qlearn import (
     quantize_model,
     save_quantized,
 )
-from qlearn.affine import QuantizedTensor, quantize
-from qlearn.blocks import set_module
-from qlearn.convert import copy_for_quantization
-from qlearn.export_gguf_blocks import BLOCK_BYTES, SCHEMES, from_blocks, to_blocks
-from qlearn.export_gguf_file import gguf_contents
-from qlearn.export_gguf_llama import stored_rows, tensor_names
-from qlearn.export_layout import quantized_tensor
-from qlearn.layers import QuantizedLinear
-from qlearn.zoo_packaged import packaged_gguf
+from qlearn.checkpoints.gguf.blocks import BLOCK_BYTES, SCHEMES, from_blocks, to_blocks
+from qlearn.checkpoints.gguf.container import gguf_contents
+from qlearn.checkpoints.gguf.llama import stored_rows, tensor_names
+from qlearn.checkpoints.layout import quantized_tensor
+from qlearn.convert.model import copy_for_quantization
+from qlearn.models.blocks import set_module
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.packaged import packaged_gguf
+from qlearn.numerics.affine import QuantizedTensor, quantize
 
 TOKENS = torch.arange(24).view(2, 12)
 KINDS = list(SCHEMES)
@@ -211,7 +211,7 @@ def test_transformers_computes_the_same_logits(tmp_path, kind, bound):
 
 def test_rows_in_the_wrong_order_would_be_seen(tmp_path, monkeypatch):
     model = quantized(SCHEMES["Q8_0"])
-    monkeypatch.setattr("qlearn.export_gguf.stored_rows", lambda name, config: None)
+    monkeypatch.setattr("qlearn.checkpoints.gguf.save.stored_rows", lambda name, config: None)
     path = saved(model, tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
     assert distance(logits(theirs), logits(model)) > 1e-3

@@ -12,11 +12,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from qlearn import QuantScheme, load_quantized, quantize_model, save_quantized
-from qlearn.export_gguf_blocks import SCHEMES
-from qlearn.export_gguf_file import gguf_contents
-from qlearn.export_gguf_tokenizer import tokenizer_metadata
-from qlearn.layers import QuantizedLinear
-from qlearn.pocket_tokenizer import build_tokenizer
+from qlearn.checkpoints.gguf.blocks import SCHEMES
+from qlearn.checkpoints.gguf.container import gguf_contents
+from qlearn.checkpoints.gguf.tokenizer import tokenizer_metadata
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.pocket.tokenizer import build_tokenizer
 
 Q4_0 = SCHEMES["Q4_0"]
 OPTIONS = {"max_position_embeddings": 64, "tie_word_embeddings": True}

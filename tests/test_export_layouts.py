@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.affine import QuantizedTensor
-from qlearn.export import LAYOUTS
-from qlearn.export_awq import ORDER, pack_columns, unpack_columns
-from qlearn.export_layout import quantized_tensor
-from qlearn.layers import QuantizedLinear
-from qlearn.scheme import QuantScheme
+from qlearn.checkpoints.awq import ORDER, pack_columns, unpack_columns
+from qlearn.checkpoints.layout import quantized_tensor
+from qlearn.checkpoints.save import LAYOUTS
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.numerics.affine import QuantizedTensor
+from qlearn.numerics.scheme import QuantScheme
 
 UNIFORM = [name for name, layout in LAYOUTS.items() if layout.layer is QuantizedLinear]
 

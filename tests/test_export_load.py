@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qlearn import QuantScheme, load_quantized, quantize_model, save_quantized
-from qlearn.export import LAYOUTS, WEIGHTS
-from qlearn.layers import QuantizedLinear
+from qlearn.checkpoints.save import LAYOUTS, WEIGHTS
+from qlearn.models.layers.affine import QuantizedLinear
 
 UNIFORM = [name for name, layout in LAYOUTS.items() if layout.layer is QuantizedLinear]
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import llama
 
 from qlearn import QuantScheme, load_tokens, quantize_model, save_quantized
-from qlearn.convert import copy_for_quantization
+from qlearn.convert.model import copy_for_quantization
 
 LOADER = Path(__file__).with_name("load_with_transformers.py")
 

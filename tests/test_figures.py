@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from qlearn import figures
-from qlearn.figures_look import DARK_PAPER, PALETTE, PAPER
+from qlearn.teach import figures
+from qlearn.teach.look import DARK_PAPER, PALETTE, PAPER
 
 # Full dichromacy in linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.0.
 DEUTERANOPIA = [

@@ -6,8 +6,7 @@ from tiny_models import llama
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
-from qlearn.finetune import keep_trainable, load_nf4, train
-from qlearn.finetune_task import (
+from qlearn.course.chapters.ch09.orders import (
     CITIES,
     COLOURS,
     IGNORED,
@@ -23,6 +22,7 @@ from qlearn.finetune_task import (
     exact_match,
     exact_match_and_loss,
 )
+from qlearn.course.chapters.ch09.training import keep_trainable, load_nf4, train
 
 
 def read_back(order):
@@ -159,7 +159,7 @@ def folder(tmp_path):
 
 def test_evaluation_leaves_an_nf4_base_trainable(folder):
     """Its layers would repack their weights for inference, and then have no gradient."""
-    from qlearn.lora import add_lora
+    from qlearn.methods.lora import add_lora
 
     model = load_nf4(folder).eval()
     data = encode(Bytes(), draw_orders(8, 1)[0])
@@ -186,7 +186,7 @@ def test_what_keep_trainable_is_for(folder):
         pytest.skip("this processor has no AVX-512 for bfloat16, so nothing is repacked")
     from transformers import BitsAndBytesConfig
 
-    from qlearn.lora import add_lora
+    from qlearn.methods.lora import add_lora
 
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
     data = encode(Bytes(), draw_orders(8, 1)[0])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlearn.formats import (
+from qlearn.numerics.formats import (
     BF16,
     FP4_E2M1,
     FP8_E4M3,

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.affine import QuantizedTensor, choose_qparams, quantize
-from qlearn.gptq import gptq_quantize, inverse_factor, layer_loss
-from qlearn.gptq_naive import obs_quantize
-from qlearn.scheme import QuantScheme
+from qlearn.methods.gptq import gptq_quantize, inverse_factor, layer_loss
+from qlearn.methods.gptq_naive import obs_quantize
+from qlearn.numerics.affine import QuantizedTensor, choose_qparams, quantize
+from qlearn.numerics.scheme import QuantScheme
 
 SCHEMES = [
     QuantScheme(bits, symmetric, group, "restricted" if symmetric else None)

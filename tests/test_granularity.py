@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from qlearn import QuantScheme, fake_quantize, quantize, sqnr
-from qlearn.granularity import BINS, TILE, count, granularity_explorer, landing_tile
+from qlearn.course.chapters.ch03.granularity import (
+    BINS,
+    TILE,
+    count,
+    granularity_explorer,
+    landing_tile,
+)
 
 
 def weight(rows=8, columns=192):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qlearn import harness, load_reviews, results
-from qlearn.answers import SENTIMENT_ANSWERS, SENTIMENT_PROMPT, sentiment_scores
-from qlearn.harness import (
+from qlearn import load_reviews
+from qlearn.measure import harness, results
+from qlearn.measure.answers import SENTIMENT_ANSWERS, SENTIMENT_PROMPT, sentiment_scores
+from qlearn.measure.harness import (
     paired_difference,
     review_questions,
     run_harness,

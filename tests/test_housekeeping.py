@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from qlearn.housekeeping import free_memory
+from qlearn.models.long_runs import free_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")

@@ -7,8 +7,8 @@ from importlib import import_module
 import pytest
 
 from qlearn import QuantScheme, load_model, quantize_model, save_quantized
-from qlearn.hub_config import PACKAGES, READERS, read_config
-from qlearn.hub_inside import Inside
+from qlearn.checkpoints.inside.config import PACKAGES, READERS, read_config
+from qlearn.checkpoints.inside.fields import Inside
 
 # Settings as published: DeepSeek-V3's README_WEIGHTS.md, gpt-oss, Llama 2 7B Chat as GPTQ, a W8A8
 # and a W4A16 of llm-compressor, AWQ's first form.

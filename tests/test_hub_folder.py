@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from qlearn import QuantScheme, load_model, quantize_model, save_quantized
-from qlearn.hub_folder import look_inside
-from qlearn.zoo import quiet
+from qlearn.checkpoints.inside.folder import look_inside
+from qlearn.models.load import quiet
 
 FORMATS = {
     "gptq": ("rtn", QuantScheme(4, True, 32), 4),
@@ -70,7 +70,7 @@ def test_gguf_types_are_told_apart(tmp_path):
 
 @pytest.mark.model
 def test_the_packaged_file_holds_more_than_its_name_says():
-    from qlearn.zoo_packaged import packaged_gguf
+    from qlearn.models.packaged import packaged_gguf
 
     found = look_inside(packaged_gguf())
     (told,) = found.disagreements

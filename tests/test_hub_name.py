@@ -2,7 +2,7 @@
 
 import pytest
 
-from qlearn.hub_name import read_name
+from qlearn.checkpoints.inside.name import read_name
 
 # name: (method, bits, bits of the inputs, group, llama.cpp's type)
 NAMES = {

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from int8_cases import each_dtype, each_threshold, inputs, silent_library
 
-from qlearn import int8
-from qlearn.affine import quantize
-from qlearn.int8 import (
+from qlearn.numerics import int8
+from qlearn.numerics.affine import quantize
+from qlearn.numerics.int8 import (
     MOST_FEATURES,
     PART,
     absmax_int8,
@@ -19,8 +19,8 @@ from qlearn.int8 import (
     plain_product,
     to_codes,
 )
-from qlearn.outliers import decompose, llm_int8
-from qlearn.scheme import QuantScheme
+from qlearn.numerics.outliers import decompose, llm_int8
+from qlearn.numerics.scheme import QuantScheme
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,16 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from qlearn import int8
-from qlearn.int8 import absmax_int8, dequantize_product, dequantize_rows, plain_product, to_codes
-from qlearn.int8_linear import Int8Linear
-from qlearn.outliers import llm_int8
+from qlearn.models.layers.int8 import Int8Linear
+from qlearn.numerics import int8
+from qlearn.numerics.int8 import (
+    absmax_int8,
+    dequantize_product,
+    dequantize_rows,
+    plain_product,
+    to_codes,
+)
+from qlearn.numerics.outliers import llm_int8
 
 FIXED = torch.tensor(3.0)
 KINDS = {

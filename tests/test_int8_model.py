@@ -9,14 +9,14 @@ import torch
 from tiny_models import SharedLayer, llama
 from torch import nn
 
-from qlearn.blocks import block_linears
-from qlearn.calibrate import AbsMax, calibrate
-from qlearn.convert import copy_for_quantization, dequantize_model, quantize_model
-from qlearn.evaluate import kl_divergence
-from qlearn.export import save_quantized
-from qlearn.int8_linear import SCHEME, Int8Linear
-from qlearn.methods import options_of
-from qlearn.scheme import QuantScheme
+from qlearn.checkpoints.save import save_quantized
+from qlearn.convert.calibration import AbsMax, calibrate
+from qlearn.convert.methods import options_of
+from qlearn.convert.model import copy_for_quantization, dequantize_model, quantize_model
+from qlearn.measure.evaluate import kl_divergence
+from qlearn.models.blocks import block_linears
+from qlearn.models.layers.int8 import SCHEME, Int8Linear
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (6, 48), generator=torch.Generator().manual_seed(2))
 ARGUMENTS = [
@@ -132,8 +132,8 @@ def test_a_model_equals_the_same_model_by_bitsandbytes(monkeypatch, threshold, d
         away = (ours(TOKENS[:2]).logits - expected).norm() / (expected - exact).norm()
         # A factor of 1.000018 moves a few codes across a tie, and they move what comes after.
         assert away < 0.6
-        monkeypatch.setattr("qlearn.int8_linear.dequantize_product", with_their_constant)
-        monkeypatch.setattr("qlearn.outliers.dequantize_product", with_their_constant)
+        monkeypatch.setattr("qlearn.models.layers.int8.dequantize_product", with_their_constant)
+        monkeypatch.setattr("qlearn.numerics.outliers.dequantize_product", with_their_constant)
         assert torch.equal(ours(TOKENS[:2]).logits, expected)
 
 

@@ -10,8 +10,15 @@ from tiny_models import llama
 from torch import nn
 
 from qlearn import QuantizedLinear, QuantScheme, quantize_model
-from qlearn.convert import copy_for_quantization
-from qlearn.kernel_linear import GROUPS, HEAD, KernelEmbedding, KernelLinear, obstacle, use_kernels
+from qlearn.convert.model import copy_for_quantization
+from qlearn.models.layers.kernel import (
+    GROUPS,
+    HEAD,
+    KernelEmbedding,
+    KernelLinear,
+    obstacle,
+    use_kernels,
+)
 
 INT8 = QuantScheme(8, True)
 BFLOAT16 = 2**-8  # largest relative error of rounding

@@ -11,8 +11,8 @@ from transformers import DynamicCache, StaticCache
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
 
 from qlearn import QuantizedLinear, QuantScheme, quantize_model
-from qlearn.kernel_linear import KernelLinear, use_kernels
-from qlearn.kernel_llama import (
+from qlearn.models.layers.kernel import KernelLinear, use_kernels
+from qlearn.models.layers.kernel_llama import (
     FusedBlock,
     FusedNorm,
     SignedRotary,

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from qlearn import QuantScheme, quantize_model
-from qlearn.codebook import FP4, NF4, Codebook, CodebookScheme, quantize_blockwise
-from qlearn.convert import copy_for_quantization, dequantize_model, dequantized
-from qlearn.layer_codebook import CodebookLinear
+from qlearn.convert.model import copy_for_quantization, dequantize_model, dequantized
+from qlearn.models.layers.codebook import CodebookLinear
+from qlearn.numerics.codebook import FP4, NF4, Codebook, CodebookScheme, quantize_blockwise
 
 SCHEMES = [
     CodebookScheme(codebook, size, double)
@@ -56,8 +56,8 @@ def test_rows_in_chunks_give_what_one_product_gives(monkeypatch, scheme):
     layer = CodebookLinear.from_linear(seeded_linear(33), scheme)
     x = torch.randn(4, 33)
     whole, weight = layer(x), layer.dequantize()
-    monkeypatch.setattr("qlearn.layer_base._PRODUCT_CHUNK", 33 * 7)
-    monkeypatch.setattr("qlearn.layer_base._CHUNK", 33 * 3)
+    monkeypatch.setattr("qlearn.models.layers.base._PRODUCT_CHUNK", 33 * 7)
+    monkeypatch.setattr("qlearn.models.layers.base._CHUNK", 33 * 3)
     assert len(list(layer.weight_chunks(torch.float32))) == 6
     assert torch.equal(layer.dequantize(), weight)
     assert (layer(x) - whole).abs().max() < 1e-5

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from qlearn.affine import QuantizedTensor, fake_quantize, quantize
-from qlearn.layers import QuantizedLinear
-from qlearn.packing import unpack
-from qlearn.scheme import QuantScheme
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.numerics.affine import QuantizedTensor, fake_quantize, quantize
+from qlearn.numerics.packing import unpack
+from qlearn.numerics.scheme import QuantScheme
 
 SCHEMES = [
     QuantScheme(bits, symmetric, group)
@@ -76,9 +76,9 @@ def test_rows_in_chunks_give_what_one_product_gives(monkeypatch):
     x = torch.randn(4, 96)
     whole, weight = layer(x), layer.dequantize()
     monkeypatch.setattr(
-        "qlearn.layer_base._PRODUCT_CHUNK", 96 * 7
+        "qlearn.models.layers.base._PRODUCT_CHUNK", 96 * 7
     )  # 40 rows: five chunks of 7, one of 5
-    monkeypatch.setattr("qlearn.layer_base._CHUNK", 96 * 3)
+    monkeypatch.setattr("qlearn.models.layers.base._CHUNK", 96 * 3)
     assert len(list(layer.weight_chunks(torch.float32))) == 6
     assert torch.equal(layer.dequantize(), weight)
     assert (layer(x) - whole).abs().max() < 1e-5
@@ -86,7 +86,7 @@ def test_rows_in_chunks_give_what_one_product_gives(monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1 << 20, 96 * 7])
 def test_gradients_equal_those_of_the_dequantized_layer(monkeypatch, chunk):
-    monkeypatch.setattr("qlearn.layer_base._PRODUCT_CHUNK", chunk)
+    monkeypatch.setattr("qlearn.models.layers.base._PRODUCT_CHUNK", chunk)
     layer = QuantizedLinear.from_linear(seeded_linear(), QuantScheme(4, False, 32))
     x = torch.randn(4, 96, requires_grad=True)
     layer(x).square().sum().backward()

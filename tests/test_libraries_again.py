@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from loaders import require
 
-from qlearn import QuantScheme, load_tokens, results
+from qlearn import QuantScheme, load_tokens
+from qlearn.measure import results
 
 ROWS = results.load("libraries")["rows"]
 

@@ -6,8 +6,8 @@ import torch
 from int8_cases import each_dtype, each_threshold, inputs, silent_library
 from torch import nn
 
-from qlearn.int8 import absmax_int8, dequantize_product, dequantize_rows
-from qlearn.outliers import decompose, llm_int8, outlier_columns
+from qlearn.numerics.int8 import absmax_int8, dequantize_product, dequantize_rows
+from qlearn.numerics.outliers import decompose, llm_int8, outlier_columns
 
 
 @pytest.fixture(autouse=True)

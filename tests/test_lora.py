@@ -8,10 +8,10 @@ from tiny_models import llama
 from torch import nn
 
 from qlearn import QuantScheme, quantize_model
-from qlearn.codebook import NF4, CodebookScheme
-from qlearn.layer_codebook import CodebookLinear
-from qlearn.layers import QuantizedLinear
-from qlearn.lora import LoRALinear, add_lora, lora_layers, merge_lora, trainable_parameters
+from qlearn.methods.lora import LoRALinear, add_lora, lora_layers, merge_lora, trainable_parameters
+from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.layers.codebook import CodebookLinear
+from qlearn.numerics.codebook import NF4, CodebookScheme
 
 
 def adapted(base, seed=0, **options):

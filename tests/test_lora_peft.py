@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_models import llama
 
-from qlearn import lora_files
-from qlearn.lora import add_lora, lora_layers
-from qlearn.lora_files import load_adapters, save_adapters
+from qlearn.methods import lora_files
+from qlearn.methods.lora import add_lora, lora_layers
+from qlearn.methods.lora_files import load_adapters, save_adapters
 
 STEPS = 8
 

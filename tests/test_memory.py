@@ -24,9 +24,9 @@ from transformers import (
 
 import qlearn
 from qlearn import QuantScheme, quantize, quantize_model
-from qlearn.architectures import MODELS, Architecture
-from qlearn.devices import get_device
-from qlearn.memory import (
+from qlearn.measure.memory.architectures import MODELS, Architecture
+from qlearn.measure.memory.devices import get_device
+from qlearn.measure.memory.inference import (
     article_estimate,
     decode_speed_bound,
     estimate_memory,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from qlearn.memory_finetune import (
+from qlearn.measure.memory.finetune import (
     ARCHITECTURES,
     METHODS,
     NF4_BITS,

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from qlearn import load_model
-from qlearn.evaluate import compare
-from qlearn.monitor import (
+from qlearn.measure.evaluate import compare
+from qlearn.models.pocket.batches import pocket_tokens
+from qlearn.models.pocket.questions import answer_questions
+from qlearn.models.pocket.tasks import make_questions
+from qlearn.serve.monitor.misses import design_misses
+from qlearn.serve.monitor.monitor import (
     Monitor,
     load_canary,
     make_baseline,
@@ -17,11 +21,7 @@ from qlearn.monitor import (
     make_monitor,
     question_canary,
 )
-from qlearn.monitor_answers import design_misses
-from qlearn.monitor_text import TextCanary, asker, generation_canary
-from qlearn.pocket_batches import pocket_tokens
-from qlearn.pocket_eval import answer_questions
-from qlearn.pocket_tasks import make_questions
+from qlearn.serve.monitor.text import TextCanary, asker, generation_canary
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 PROMPTS = 1000

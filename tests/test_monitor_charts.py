@@ -7,9 +7,14 @@ import random
 import pytest
 import torch
 
-from qlearn.monitor_answers import MissCusum, design_misses, rate_bound, run_length
-from qlearn.monitor_chart import LEAST_THRESHOLD, WINSOR, Cusum, design, normal_threshold
-from qlearn.monitor_cusum import (
+from qlearn.serve.monitor.charts.chart import (
+    LEAST_THRESHOLD,
+    WINSOR,
+    Cusum,
+    design,
+    normal_threshold,
+)
+from qlearn.serve.monitor.charts.cumulative_sums import (
     Empirical,
     average_run_length,
     cusum,
@@ -17,6 +22,7 @@ from qlearn.monitor_cusum import (
     normal,
     siegmund,
 )
+from qlearn.serve.monitor.misses import MissCusum, design_misses, rate_bound, run_length
 
 
 def simulated(values, allowance, threshold, charts=4000, longest=4000, seed=0):

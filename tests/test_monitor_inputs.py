@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from qlearn import load_model
-from qlearn.monitor_inputs import (
+from qlearn.models.pocket.batches import encode
+from qlearn.serve.monitor.inputs import (
     InputWatch,
     ks_distance,
     ks_p_value,
     prompt_features,
     stability_index,
 )
-from qlearn.pocket_batches import encode
 
 
 def normal(count, seed, mean=0.0):

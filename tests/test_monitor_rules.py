@@ -12,16 +12,16 @@ from needs import require
 from prometheus_client.parser import text_string_to_metric_families
 
 import qlearn
-from qlearn import results
-from qlearn.monitor import Alarm, InputWatch, Monitor
-from qlearn.monitor_answers import design_misses
-from qlearn.monitor_canary import CanaryResult
-from qlearn.monitor_chart import Cusum
-from qlearn.monitor_inputs import InputDrift
-from qlearn.monitor_metrics import Metrics, resident_bytes
-from qlearn.monitor_promtool import RULES, TESTS, healthy_series, write_rules
-from qlearn.monitor_rules import Budget, alert_rules, rules_document
-from qlearn.monitor_text import TextResult
+from qlearn.measure import results
+from qlearn.serve.monitor.alerts.promtool import RULES, TESTS, healthy_series, write_rules
+from qlearn.serve.monitor.alerts.rules import Budget, alert_rules, rules_document
+from qlearn.serve.monitor.canary import CanaryResult
+from qlearn.serve.monitor.charts.chart import Cusum
+from qlearn.serve.monitor.inputs import InputDrift
+from qlearn.serve.monitor.metrics import Metrics, resident_bytes
+from qlearn.serve.monitor.misses import design_misses
+from qlearn.serve.monitor.monitor import Alarm, InputWatch, Monitor
+from qlearn.serve.monitor.text import TextResult
 
 ASSETS = Path(qlearn.__file__).parent / "assets"
 THRESHOLDS = {"kl": 4.25, "surprise": 5.0, "answers": 111}

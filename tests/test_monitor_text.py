@@ -1,10 +1,10 @@
 """A canary for a server that shows text alone."""
 
 from qlearn import QuantScheme, load_model, load_tokenizer, quantize_model
-from qlearn.monitor_answers import design_misses, rate_bound
-from qlearn.monitor_text import agreement, answer_canary, asker, generation_canary
-from qlearn.pocket_eval import answer_questions
-from qlearn.pocket_tasks import TASKS, make_questions
+from qlearn.models.pocket.questions import answer_questions
+from qlearn.models.pocket.tasks import TASKS, make_questions
+from qlearn.serve.monitor.misses import design_misses, rate_bound
+from qlearn.serve.monitor.text import agreement, answer_canary, asker, generation_canary
 
 
 def served(bits=4):

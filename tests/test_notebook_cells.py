@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from qlearn.notebook_cells import (
+from qlearn.course.notebooks.cells import (
     BADGES_TAG,
     BOOTSTRAP_TAG,
     Publication,
@@ -18,7 +18,7 @@ from qlearn.notebook_cells import (
     generated,
     read_publication,
 )
-from qlearn.notebook_normal import normalise
+from qlearn.course.notebooks.normal import normalise
 
 PUBLISHED = Publication("me/course", "main", "0.1.0")
 

@@ -3,10 +3,10 @@
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from qlearn import notebooks
-from qlearn.notebook_cells import Publication, generated
-from qlearn.notebook_normal import normalise
-from qlearn.notebook_structure import EXPLORER, IGNORED, check_structure
+from qlearn.course.notebooks import tool as notebooks
+from qlearn.course.notebooks.cells import Publication, generated
+from qlearn.course.notebooks.normal import normalise
+from qlearn.course.notebooks.structure import EXPLORER, IGNORED, check_structure
 
 PUBLISHED = Publication("me/course", "main", "0.1.0")
 SOLUTION = "````{admonition} Solution\n:class: dropdown\n\n```python\nx = 1\n```\n````"

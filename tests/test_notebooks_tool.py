@@ -12,11 +12,11 @@ import pytest
 from chapter_bands import BANDS, USUAL, band
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from qlearn import notebooks
-from qlearn.notebook_compare import differences
-from qlearn.notebook_normal import WIDGET_VIEW, normalise
-from qlearn.notebook_run import execute
-from qlearn.notebook_structure import EXPLORER, IGNORED
+from qlearn.course.notebooks import tool as notebooks
+from qlearn.course.notebooks.compare import differences
+from qlearn.course.notebooks.normal import WIDGET_VIEW, normalise
+from qlearn.course.notebooks.run import execute
+from qlearn.course.notebooks.structure import EXPLORER, IGNORED
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qlearn.assignments import assignments, in_assignment
-from qlearn.classroom.objectives import OBJECTIVES
+from qlearn.course.objectives import OBJECTIVES
 from qlearn.exercises import chapters, in_chapter
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.packing import pack, unpack
+from qlearn.numerics.packing import pack, unpack
 
 WORDS = {torch.uint8: 8, torch.int32: 32}
 

@@ -3,7 +3,7 @@
 import pytest
 from quality_rows import level
 
-from qlearn.pocket_compare import (
+from qlearn.measure.choose.pocket import (
     KINDS,
     by_kind,
     compare_measures,
@@ -11,7 +11,7 @@ from qlearn.pocket_compare import (
     falls_at,
     lost_points,
 )
-from qlearn.pocket_tasks import TASKS
+from qlearn.models.pocket.tasks import TASKS
 
 SMALL, LARGE = "pocket-100k", "pocket-400k"
 FAMILY = [

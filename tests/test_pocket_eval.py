@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from qlearn import load_model, quantize_model
-from qlearn.pocket_batches import encode
-from qlearn.pocket_eval import accuracy_by_task, answer_questions
-from qlearn.pocket_tasks import ALPHABET, TASKS, make_questions
-from qlearn.scheme import QuantScheme
+from qlearn.models.pocket.batches import encode
+from qlearn.models.pocket.questions import accuracy_by_task, answer_questions
+from qlearn.models.pocket.tasks import ALPHABET, TASKS, make_questions
+from qlearn.numerics.scheme import QuantScheme
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.pocket_batches import END, PROMPT, ROW, SENTENCE, SHARES, batches, encode, pocket_tokens
-from qlearn.pocket_tasks import (
+from qlearn.models.pocket.batches import (
+    END,
+    PROMPT,
+    ROW,
+    SENTENCE,
+    SHARES,
+    batches,
+    encode,
+    pocket_tokens,
+)
+from qlearn.models.pocket.tasks import (
     ALPHABET,
     NOUNS,
     TASKS,

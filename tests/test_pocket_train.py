@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional as F
 
 from qlearn import load_model, load_tokenizer, perplexity, quantize_model
-from qlearn.pocket_batches import ROW, batches, encode, pocket_tokens
-from qlearn.pocket_tasks import ALPHABET
-from qlearn.pocket_train import RECIPES, Recipe, build, fit, loss_of, main, optimizers, train
-from qlearn.scheme import QuantScheme
-from qlearn.zoo_packaged import POCKET, POCKET_FOLDER
+from qlearn.models.packaged import POCKET, POCKET_FOLDER
+from qlearn.models.pocket.batches import ROW, batches, encode, pocket_tokens
+from qlearn.models.pocket.tasks import ALPHABET
+from qlearn.models.pocket.train import RECIPES, Recipe, build, fit, loss_of, main, optimizers, train
+from qlearn.numerics.scheme import QuantScheme
 
 SMALL = Recipe(32, 2, 64, 3, 6e-3)
 

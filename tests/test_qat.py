@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.affine import choose_qparams, fake_quantize, quantize
-from qlearn.qat import (
+from qlearn.methods.qat import (
     as_stored,
     lsq_factor,
     lsq_scale,
@@ -14,7 +13,8 @@ from qlearn.qat import (
     straight_through,
     with_gradient_factor,
 )
-from qlearn.scheme import QuantScheme
+from qlearn.numerics.affine import choose_qparams, fake_quantize, quantize
+from qlearn.numerics.scheme import QuantScheme
 
 SCHEMES = [
     QuantScheme(bits, symmetric, group, convention)

@@ -7,12 +7,12 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from qlearn import QuantizedLinear, quantize_model
-from qlearn.blocks import block_linears
-from qlearn.convert import copy_for_quantization
-from qlearn.layers import QuantizedLinear as Layer
-from qlearn.qat import lsq_factor, straight_through
-from qlearn.qat_model import FakeQuantizedLinear, convert_qat, prepare_qat
-from qlearn.scheme import QuantScheme
+from qlearn.convert.model import copy_for_quantization
+from qlearn.convert.qat import FakeQuantizedLinear, convert_qat, prepare_qat
+from qlearn.methods.qat import lsq_factor, straight_through
+from qlearn.models.blocks import block_linears
+from qlearn.models.layers.affine import QuantizedLinear as Layer
+from qlearn.numerics.scheme import QuantScheme
 
 SCHEMES = [QuantScheme(2), QuantScheme(3, False, 32), QuantScheme(4, True, 16)]
 

@@ -9,10 +9,10 @@ from loaders import require
 from tiny_train import logits, train_a_little
 from torch import nn
 
-from qlearn.affine import choose_qparams
-from qlearn.qat import straight_through
-from qlearn.qat_model import convert_qat, prepare_qat
-from qlearn.scheme import QuantScheme
+from qlearn.convert.qat import convert_qat, prepare_qat
+from qlearn.methods.qat import straight_through
+from qlearn.numerics.affine import choose_qparams
+from qlearn.numerics.scheme import QuantScheme
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,16 @@ import random
 import pytest
 from quality_rows import level
 
-from qlearn import results
-from qlearn.quality import FLOATS, MEASURES, SIZES, find_level, loss_of, pareto_front, quality_table
+from qlearn.measure import results
+from qlearn.measure.choose.quality import (
+    FLOATS,
+    MEASURES,
+    SIZES,
+    find_level,
+    loss_of,
+    pareto_front,
+    quality_table,
+)
 
 
 def beaten(row, rows, size, loss):

@@ -3,8 +3,7 @@
 import pytest
 from quality_rows import level
 
-from qlearn.quality import quality_table
-from qlearn.quality_figures import (
+from qlearn.course.chapters.ch11 import (
     FAMILIES,
     HIGH,
     LOW,
@@ -13,6 +12,7 @@ from qlearn.quality_figures import (
     shares_figure,
     shares_sentence,
 )
+from qlearn.measure.choose.quality import quality_table
 
 ROWS = [
     level(method="float32", bits=32, size=32_000_000, perplexity=10.0, kl_divergence=0.0),

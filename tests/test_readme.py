@@ -65,7 +65,13 @@ def test_the_checks_run_the_readmes_commands_and_end_with_the_tests():
 def test_the_hooks_run_what_the_checks_run():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     checks = "\n".join(" ".join(line) for line in LINT)
-    for tool in ("ruff check", "ruff format", "mypy", "lint-imports", "qlearn.notebooks"):
+    for tool in (
+        "ruff check",
+        "ruff format",
+        "mypy",
+        "lint-imports",
+        "qlearn.course.notebooks.tool",
+    ):
         assert tool in checks
         assert tool in hooks
 

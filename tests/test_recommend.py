@@ -7,10 +7,10 @@ from choice_cases import ALONE, CROWD, EVIDENCE, SEVEN, device, measured, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlearn.architecture_sizes import Architecture
-from qlearn.memory import estimate_memory
-from qlearn.recommend import KV_BITS, TASKS, recommend
-from qlearn.recommend_levels import Speeds, levels_of, measured_speeds, ranked, standard_group
+from qlearn.measure.choose.advice import KV_BITS, TASKS, recommend
+from qlearn.measure.choose.levels import Speeds, levels_of, measured_speeds, ranked, standard_group
+from qlearn.measure.memory.inference import estimate_memory
+from qlearn.measure.memory.sizes import Architecture
 
 RECORDED = measured("choosing", "batching")
 
@@ -101,7 +101,7 @@ def test_the_reasons_name_figures_and_evidence():
     found = choose(5.2, task="chat")
     memory, loss, speed, cache = found.reasons
     whole = estimate_memory(SEVEN, found.level.bits_per_weight, kv_bits=8.5)
-    assert f"{whole.total / 1e9:.2f} GB" in memory and "qlearn.memory" in memory
+    assert f"{whole.total / 1e9:.2f} GB" in memory and "qlearn.measure.memory.inference" in memory
     assert "2.0% expected" in loss and "a test" in loss and "within the 5%" in loss
     assert "8 bits 2.00, 4 bits 4.00" in speed and "a test at 1 token" in speed
     assert "in 16 bits all would take" in cache

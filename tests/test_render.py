@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import plotly.graph_objects as go
 import pytest
 
-from qlearn.explorer import MIME, Explorer
-from qlearn.render import PLOTLY_MIME, ExplorerMime
+from qlearn.teach.explorer.explorer import MIME, Explorer
+from qlearn.teach.render import PLOTLY_MIME, ExplorerMime
 
 
 def output(content, mime=MIME, cell=3, number=1):
@@ -55,4 +55,4 @@ def test_an_output_of_another_version_is_refused(renderer, content):
 
 def test_the_plugin_is_found_by_its_entry_point():
     found = {point.value for point in entry_points(group="myst_nb.mime_renderers")}
-    assert "qlearn.render:ExplorerMime" in found
+    assert "qlearn.teach.render:ExplorerMime" in found

@@ -6,7 +6,7 @@ from importlib import metadata
 import pytest
 import torch
 
-from qlearn import results
+from qlearn.measure import results
 
 ROWS = [{"bits": 4, "perplexity": 55.16}, {"bits": 3, "perplexity": 134.5}]
 

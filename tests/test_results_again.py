@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from qlearn import QuantScheme, load_reviews, load_tokens, results
-from qlearn.answers import sentiment_scores
-from qlearn.evaluate import remember
+from qlearn import QuantScheme, load_reviews, load_tokens
+from qlearn.measure import results
+from qlearn.measure.answers import sentiment_scores
+from qlearn.measure.evaluate import remember
 
 
 def recorded(name, **wanted):

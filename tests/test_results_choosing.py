@@ -2,10 +2,11 @@
 
 import pytest
 
-from qlearn import load_model, results
-from qlearn.evaluate import remember
-from qlearn.pocket_batches import pocket_tokens
-from qlearn.pocket_tasks import TASKS
+from qlearn import load_model
+from qlearn.measure import results
+from qlearn.measure.evaluate import remember
+from qlearn.models.pocket.batches import pocket_tokens
+from qlearn.models.pocket.tasks import TASKS
 
 FIELDS = {
     "model", "method", "bits", "group_size", "symmetric", "bits_per_weight",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_results_again import agrees, recorded
 
-from qlearn import results
+from qlearn.measure import results
 
 
 def test_every_run_is_recorded(bench):

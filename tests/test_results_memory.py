@@ -7,7 +7,7 @@ import torch
 from test_results_again import recorded
 from tiny_models import llama
 
-from qlearn import results
+from qlearn.measure import results
 
 BOUNDS = {"footprint": 0.05, "kv_cache": 0.05, "growth": 0.15}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlearn import load_model, results
-from qlearn.monitor import question_canary
+from qlearn import load_model
+from qlearn.measure import results
+from qlearn.serve.monitor.monitor import question_canary
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

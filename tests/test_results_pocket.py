@@ -2,8 +2,9 @@
 
 import pytest
 
-from qlearn import load_model, results
-from qlearn.pocket_tasks import TASKS
+from qlearn import load_model
+from qlearn.measure import results
+from qlearn.models.pocket.tasks import TASKS
 
 
 def recorded(**wanted):

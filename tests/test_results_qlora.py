@@ -2,7 +2,7 @@
 
 import pytest
 
-from qlearn import results
+from qlearn.measure import results
 
 
 @pytest.mark.parametrize("method", ["LoRA", "QLoRA"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from qlearn import results
-from qlearn.roofline_figures import roofline_figure, roofline_sentence
+from qlearn.course.chapters.ch12.roofline import roofline_figure, roofline_sentence
+from qlearn.measure import results
 
 PARAMETERS = 134_515_008
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from qlearn import results
-from qlearn.monitor_faults import FAULTS
+from qlearn.course.chapters.ch13 import FAULTS
+from qlearn.measure import results
 
 SERVING = results.load("serving")
 ROWS = SERVING["rows"]

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from qlearn import results, toolbox
+from qlearn.course.chapters.ch12 import tools as toolbox
+from qlearn.measure import results
 
 CASES = (1, 8)  # sequences at a time
 TEXT = ("name", "title", "install", "needs", "tool", "measured")
@@ -129,7 +130,7 @@ def test_quantos_int4_is_what_its_grids_give_by_hand(smollm, tokenizer, table, r
     import torch
 
     from qlearn import load_tokens
-    from qlearn.evaluate import compare
+    from qlearn.measure.evaluate import compare
 
     rounded = copy.deepcopy(smollm)
     for layer in rounded.model.modules():
@@ -150,7 +151,7 @@ def test_quantos_int4_is_what_its_grids_give_by_hand(smollm, tokenizer, table, r
 @pytest.mark.model
 def test_float32_again(bench, smollm, tokenizer, table, rows):
     from qlearn import load_tokens
-    from qlearn.evaluate import perplexity
+    from qlearn.measure.evaluate import perplexity
 
     tokens = load_tokens(tokenizer, "editorials", "evaluation", table["rows_of_512"])
     again = perplexity(smollm, tokens)

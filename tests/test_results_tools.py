@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from qlearn import results
+from qlearn.measure import results
 
 
 def recorded(**wanted):
@@ -12,7 +12,7 @@ def recorded(**wanted):
 
 
 def test_the_article_call_again():
-    from qlearn.article_call import article_calls, article_folders
+    from qlearn.course.article.call import article_calls, article_folders
 
     with article_folders() as folders:
         calls = article_calls(*folders)

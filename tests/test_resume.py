@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from qlearn.convert import copy_for_quantization, quantize_model
-from qlearn.scheme import QuantScheme
-from qlearn.zoo import load_model
+from qlearn.convert.model import copy_for_quantization, quantize_model
+from qlearn.models.load import load_model
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (4, 24), generator=torch.Generator().manual_seed(2))
 G32 = QuantScheme(3, False, 32)
@@ -21,18 +21,18 @@ G32 = QuantScheme(3, False, 32)
 CHILD = """
 import sys, time
 import torch
-import qlearn.method_gptq
-from qlearn.convert import quantize_model
-from qlearn.scheme import QuantScheme
-from qlearn.zoo import load_model
+import qlearn.convert.one_block.gptq
+from qlearn.convert.model import quantize_model
+from qlearn.numerics.scheme import QuantScheme
+from qlearn.models.load import load_model
 
-def slow(*arguments, stages=qlearn.method_gptq.run_stages):
+def slow(*arguments, stages=qlearn.convert.one_block.gptq.run_stages):
     print("block", flush=True)
     outputs = stages(*arguments)
     time.sleep(float(sys.argv[4]) if arguments[1] else 0)
     return outputs
 
-qlearn.method_gptq.run_stages = slow
+qlearn.convert.one_block.gptq.run_stages = slow
 tokens = torch.load(sys.argv[2], weights_only=True)
 quantize_model(
     load_model(sys.argv[1]), "gptq", QuantScheme(3, False, 32), tokens, progress=False,
@@ -48,16 +48,16 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The indices of the blocks that are computed from here on."""
-    import qlearn.method_gptq
+    import qlearn.convert.one_block.gptq
 
     blocks: list[int] = []
-    run_stages = qlearn.method_gptq.run_stages
+    run_stages = qlearn.convert.one_block.gptq.run_stages
 
     def noted(walk, index, *rest):
         blocks.append(index)
         return run_stages(walk, index, *rest)
 
-    monkeypatch.setattr(qlearn.method_gptq, "run_stages", noted)
+    monkeypatch.setattr(qlearn.convert.one_block.gptq, "run_stages", noted)
     return blocks
 
 
@@ -133,7 +133,7 @@ def test_finished_blocks_are_taken_over(tiny_llama, tmp_path, options, hidden, m
 
 
 def _hidden_after_first(model: nn.Module) -> torch.Tensor:
-    from qlearn.walk import Walk
+    from qlearn.models.walk import Walk
 
     with torch.no_grad():
         walk = Walk(model, TOKENS)

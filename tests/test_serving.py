@@ -7,21 +7,21 @@ import torch
 from needs import require
 
 from qlearn import load_model, load_tokenizer
-from qlearn.copies import dequantize_model
-from qlearn.export_load import load_quantized
-from qlearn.monitor import make_monitor, question_canary
-from qlearn.monitor_faults import FAULTS, save_faults, save_healthy
-from qlearn.monitor_metrics import Metrics
-from qlearn.monitor_prometheus import Prometheus, faster
-from qlearn.monitor_rules import alert_rules
-from qlearn.monitor_served import Renumbered, numbering, served_canary
-from qlearn.monitor_text import asker
-from qlearn.monitor_watch import Watch
-from qlearn.serving import Server
-from qlearn.serving_client import complete
-from qlearn.serving_load import closed_loop, open_loop
-from qlearn.serving_summary import summarize
-from qlearn.serving_versions import Versions, digests
+from qlearn.checkpoints.load import load_quantized
+from qlearn.course.chapters.ch13 import FAULTS, save_faults, save_healthy
+from qlearn.models.layers.copies import dequantize_model
+from qlearn.serve.client import complete
+from qlearn.serve.load import closed_loop, open_loop
+from qlearn.serve.monitor.alerts.prometheus import Prometheus, faster
+from qlearn.serve.monitor.alerts.rules import alert_rules
+from qlearn.serve.monitor.metrics import Metrics
+from qlearn.serve.monitor.monitor import make_monitor, question_canary
+from qlearn.serve.monitor.served import Renumbered, numbering, served_canary
+from qlearn.serve.monitor.text import asker
+from qlearn.serve.monitor.watch import Watch
+from qlearn.serve.server import Server
+from qlearn.serve.summary import summarize
+from qlearn.serve.versions import Versions, digests
 
 MODEL = "pocket-100k"
 
@@ -189,12 +189,12 @@ def test_faults_behind_the_endpoint_fire_in_prometheus(server, canary, monitor, 
 
 
 def test_a_server_that_ends_at_once_says_why(monkeypatch):
-    monkeypatch.setattr("qlearn.serving.find_spec", lambda name: object())
+    monkeypatch.setattr("qlearn.serve.server.find_spec", lambda name: object())
     with pytest.raises(OSError, match=r"(?s)ended with.*No such option|ended with"):
         Server(("--no-such-option",))
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr("qlearn.serving.find_spec", lambda name: None)
+    monkeypatch.setattr("qlearn.serve.server.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="fastapi, openai, uvicorn"):
         Server()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlearn.monitor_prometheus import faster
-from qlearn.monitor_rules import alert_rules
-from qlearn.serving_client import Reply
-from qlearn.serving_load import Timing, arrivals, closed_loop, open_loop
-from qlearn.serving_summary import percentile, summarize
-from qlearn.serving_versions import FILE, Versions, digests
+from qlearn.serve.client import Reply
+from qlearn.serve.load import Timing, arrivals, closed_loop, open_loop
+from qlearn.serve.monitor.alerts.prometheus import faster
+from qlearn.serve.monitor.alerts.rules import alert_rules
+from qlearn.serve.summary import percentile, summarize
+from qlearn.serve.versions import FILE, Versions, digests
 
 
 def reply(sent=0.0, pieces=(0.5, 0.75), ended=1.0, tokens=2):

@@ -5,14 +5,14 @@ import torch
 from test_awq import TOKENS, drift, gpt2, shake
 from tiny_models import llama
 
-from qlearn.blocks import block_linears, linear_layers
-from qlearn.calibrate import AbsMax, calibrate
-from qlearn.convert import copy_for_quantization
-from qlearn.logits import evaluating
-from qlearn.method_int8 import smooth
-from qlearn.smoothquant import smoothing_scales
-from qlearn.stages import run_stages
-from qlearn.walk import Walk
+from qlearn.convert.calibration import AbsMax, calibrate
+from qlearn.convert.int8 import smooth
+from qlearn.convert.model import copy_for_quantization
+from qlearn.convert.one_block.stages import run_stages
+from qlearn.methods.smoothquant import smoothing_scales
+from qlearn.models.blocks import block_linears, linear_layers
+from qlearn.models.predictor import evaluating
+from qlearn.models.walk import Walk
 
 
 def test_by_hand():
@@ -125,7 +125,7 @@ def test_inputs_are_as_loud_as_was_said():
 @pytest.mark.model
 @pytest.mark.slow
 def test_smoothing_changes_nothing_in_the_real_model(smollm, tokenizer):
-    from qlearn.corpora import load_tokens
+    from qlearn.models.text import load_tokens
 
     tokens = load_tokens(tokenizer, sequences=2, length=256)
     model = copy_for_quantization(smollm)

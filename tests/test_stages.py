@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from qlearn.affine import fake_quantize
-from qlearn.blocks import find_blocks, linear_layers, weight_of
-from qlearn.convert import copy_for_quantization
-from qlearn.logits import evaluating
-from qlearn.scheme import QuantScheme
-from qlearn.stages import run_stages
-from qlearn.walk import Walk, sharing_layers
+from qlearn.convert.model import copy_for_quantization
+from qlearn.convert.one_block.stages import run_stages
+from qlearn.models.blocks import find_blocks, linear_layers, weight_of
+from qlearn.models.predictor import evaluating
+from qlearn.models.walk import Walk, sharing_layers
+from qlearn.numerics.affine import fake_quantize
+from qlearn.numerics.scheme import QuantScheme
 
 TOKENS = torch.randint(128, (3, 24), generator=torch.Generator().manual_seed(2))
 COARSE = QuantScheme(2, False, None)

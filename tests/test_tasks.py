@@ -47,7 +47,7 @@ def bare_clone(tmp_path):
     "arguments",
     [
         ["qlearn", "--help"],
-        ["qlearn.capstone_board", "--help"],
+        ["qlearn.course.capstone_board", "--help"],
         *(["qlearn", task, "--help"] for task in tasks.TASKS),
         ["qlearn", "test", "-k", "packing", "-h"],
     ],
@@ -103,9 +103,9 @@ def commands(monkeypatch, tmp_path):
     [
         (["test", "-k", "packing"], ["-m", "pytest", "-k", "packing"]),
         (["book"], ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]),
-        (["notebooks"], ["-m", "qlearn.notebooks", "--execute"]),
+        (["notebooks"], ["-m", "qlearn.course.notebooks", "--execute"]),
         (["lab", "--no-browser"], ["-m", "jupyterlab"]),
-        (["capstone-board", "entries.json"], ["-m", "qlearn.capstone_board"]),
+        (["capstone-board", "entries.json"], ["-m", "qlearn.course.capstone_board"]),
     ],
 )
 def test_each_task_calls_its_program_with_what_follows(commands, arguments, begins):

@@ -130,7 +130,7 @@ def test_quality_is_that_of_the_package(bench, tiny_llama):
 
     import torch
 
-    from qlearn.evaluate import compare
+    from qlearn.measure.evaluate import compare
 
     measured = bench("_toolbox_quality")
     other = copy.deepcopy(tiny_llama)

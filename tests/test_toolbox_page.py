@@ -7,8 +7,17 @@ from html.parser import HTMLParser
 import pytest
 from toolbox_cases import ROWS, row
 
-from qlearn import results, toolbox
-from qlearn.toolbox import (
+from qlearn.course.chapters.ch12 import tools as toolbox
+from qlearn.course.chapters.ch12.figure import (
+    COSTS,
+    LOSSES,
+    front,
+    points,
+    tools_figure,
+    tools_sentence,
+)
+from qlearn.course.chapters.ch12.table import ToolCards, facts, tools_table
+from qlearn.course.chapters.ch12.tools import (
     SIZE_AND_LOSS,
     SPEED,
     failure_sentence,
@@ -19,8 +28,7 @@ from qlearn.toolbox import (
     tool_rows,
     working,
 )
-from qlearn.toolbox_figure import COSTS, LOSSES, front, points, tools_figure, tools_sentence
-from qlearn.toolbox_html import ToolCards, facts, tools_table
+from qlearn.measure import results
 
 
 def changed(name, **figures):

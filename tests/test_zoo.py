@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qlearn import zoo, zoo_files, zoo_packaged
-from qlearn.fetch import sha256
-from qlearn.zoo import load_model, load_tokenizer
+from qlearn.models import load as zoo
+from qlearn.models import local_files as zoo_files
+from qlearn.models import packaged as zoo_packaged
+from qlearn.models.fetch import sha256
+from qlearn.models.load import load_model, load_tokenizer
 
 
 @pytest.fixture

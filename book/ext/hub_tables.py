@@ -1,6 +1,6 @@
 """Sphinx directives of the page on JupyterHub: ``{hub-memory}`` and ``{hub-walk}``.
 
-Their numbers come from ``src/qlearn/results/hub.json``, which ``tests/benchmarks/hub.py`` writes
+Their numbers come from ``src/qlearn/measure/results/hub.json``, which ``tests/benchmarks/hub.py`` writes
 after a walk through all steps of a class, and from ``chapters.json``.
 """
 
@@ -13,7 +13,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from qlearn.results import load
+from qlearn.measure.results import load
 
 MACHINES = (16, 64, 256)  # GB
 SYSTEM = 2.0  # GB left to the system and the hub

@@ -1,6 +1,6 @@
 """Sphinx directive ``{run-times}``: each chapter's run time and memory, as last measured.
 
-Nothing in the table is typed by hand: it is read from ``src/qlearn/results/chapters.json`` while
+Nothing in the table is typed by hand: it is read from ``src/qlearn/measure/results/chapters.json`` while
 the site is built. A missing or damaged file is an error of the build.
 """
 
@@ -14,7 +14,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from qlearn.notebook_structure import MAX_MEMORY, MAX_SECONDS
+from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS
 
 RESULTS = Path(__file__).parents[2] / "src" / "qlearn" / "results" / "chapters.json"
 HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")

@@ -1,4 +1,4 @@
-"""Sphinx directive `{qlearn-explorer} name`: an explorer of `qlearn.gallery` on a page of prose."""
+"""Sphinx directive `{qlearn-explorer} name`: an explorer of `qlearn.course.gallery` on a page of prose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from qlearn import gallery
-from qlearn.explorer_html import markup
+from qlearn.course import gallery
+from qlearn.teach.explorer.html import markup
 
 
 class ExplorerDirective(Directive):
@@ -27,7 +27,7 @@ class ExplorerDirective(Directive):
         name = self.arguments[0]
         if name not in gallery.EXPLORERS:
             raise self.error(
-                f"qlearn.gallery has no explorer {name!r}; choose {', '.join(gallery.EXPLORERS)}"
+                f"qlearn.course.gallery has no explorer {name!r}; choose {', '.join(gallery.EXPLORERS)}"
             )
         html = markup(gallery.EXPLORERS[name]().bundle(), f"qx-gallery-{name}")
         return [nodes.raw(text=html, format="html")]

@@ -9,61 +9,61 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "QuantScheme": "scheme",
-    "QuantizedTensor": "affine",
-    "quantize": "affine",
-    "dequantize": "affine",
-    "fake_quantize": "affine",
-    "choose_qparams": "affine",
-    "sqnr": "affine",
-    "load_model": "zoo",
-    "load_tokenizer": "zoo",
-    "load_tokens": "corpora",
-    "load_reviews": "corpora",
-    "quantize_blockwise": "codebook",
-    "quantize_model": "convert",
-    "copy_for_quantization": "convert",
-    "QuantizationReport": "convert",
-    "QuantizedLinear": "layers",
-    "CodebookLinear": "layer_codebook",
-    "save_quantized": "export",
-    "load_quantized": "export_load",
-    "perplexity": "evaluate",
-    "kl_divergence": "evaluate",
-    "top1_agreement": "evaluate",
-    "compare": "evaluate",
-    "estimate_memory": "memory",
-    "Explorer": "explorer",
-    "check": "checks",
+    "QuantScheme": "numerics.scheme",
+    "QuantizedTensor": "numerics.affine",
+    "quantize": "numerics.affine",
+    "dequantize": "numerics.affine",
+    "fake_quantize": "numerics.affine",
+    "choose_qparams": "numerics.affine",
+    "sqnr": "numerics.affine",
+    "load_model": "models.load",
+    "load_tokenizer": "models.load",
+    "load_tokens": "models.text",
+    "load_reviews": "models.text",
+    "quantize_blockwise": "numerics.codebook",
+    "quantize_model": "convert.model",
+    "copy_for_quantization": "convert.model",
+    "QuantizationReport": "convert.model",
+    "QuantizedLinear": "models.layers.affine",
+    "CodebookLinear": "models.layers.codebook",
+    "save_quantized": "checkpoints.save",
+    "load_quantized": "checkpoints.load",
+    "perplexity": "measure.evaluate",
+    "kl_divergence": "measure.evaluate",
+    "top1_agreement": "measure.evaluate",
+    "compare": "measure.evaluate",
+    "estimate_memory": "measure.memory.inference",
+    "Explorer": "teach.explorer.explorer",
+    "check": "teach.checks.checker",
 }
 
 if TYPE_CHECKING:
-    from qlearn.affine import QuantizedTensor as QuantizedTensor
-    from qlearn.affine import choose_qparams as choose_qparams
-    from qlearn.affine import dequantize as dequantize
-    from qlearn.affine import fake_quantize as fake_quantize
-    from qlearn.affine import quantize as quantize
-    from qlearn.affine import sqnr as sqnr
-    from qlearn.checks import check as check
-    from qlearn.codebook import quantize_blockwise as quantize_blockwise
-    from qlearn.convert import QuantizationReport as QuantizationReport
-    from qlearn.convert import copy_for_quantization as copy_for_quantization
-    from qlearn.convert import quantize_model as quantize_model
-    from qlearn.corpora import load_reviews as load_reviews
-    from qlearn.corpora import load_tokens as load_tokens
-    from qlearn.evaluate import compare as compare
-    from qlearn.evaluate import kl_divergence as kl_divergence
-    from qlearn.evaluate import perplexity as perplexity
-    from qlearn.evaluate import top1_agreement as top1_agreement
-    from qlearn.explorer import Explorer as Explorer
-    from qlearn.export import save_quantized as save_quantized
-    from qlearn.export_load import load_quantized as load_quantized
-    from qlearn.layer_codebook import CodebookLinear as CodebookLinear
-    from qlearn.layers import QuantizedLinear as QuantizedLinear
-    from qlearn.memory import estimate_memory as estimate_memory
-    from qlearn.scheme import QuantScheme as QuantScheme
-    from qlearn.zoo import load_model as load_model
-    from qlearn.zoo import load_tokenizer as load_tokenizer
+    from qlearn.checkpoints.load import load_quantized as load_quantized
+    from qlearn.checkpoints.save import save_quantized as save_quantized
+    from qlearn.convert.model import QuantizationReport as QuantizationReport
+    from qlearn.convert.model import copy_for_quantization as copy_for_quantization
+    from qlearn.convert.model import quantize_model as quantize_model
+    from qlearn.measure.evaluate import compare as compare
+    from qlearn.measure.evaluate import kl_divergence as kl_divergence
+    from qlearn.measure.evaluate import perplexity as perplexity
+    from qlearn.measure.evaluate import top1_agreement as top1_agreement
+    from qlearn.measure.memory.inference import estimate_memory as estimate_memory
+    from qlearn.models.layers.affine import QuantizedLinear as QuantizedLinear
+    from qlearn.models.layers.codebook import CodebookLinear as CodebookLinear
+    from qlearn.models.load import load_model as load_model
+    from qlearn.models.load import load_tokenizer as load_tokenizer
+    from qlearn.models.text import load_reviews as load_reviews
+    from qlearn.models.text import load_tokens as load_tokens
+    from qlearn.numerics.affine import QuantizedTensor as QuantizedTensor
+    from qlearn.numerics.affine import choose_qparams as choose_qparams
+    from qlearn.numerics.affine import dequantize as dequantize
+    from qlearn.numerics.affine import fake_quantize as fake_quantize
+    from qlearn.numerics.affine import quantize as quantize
+    from qlearn.numerics.affine import sqnr as sqnr
+    from qlearn.numerics.codebook import quantize_blockwise as quantize_blockwise
+    from qlearn.numerics.scheme import QuantScheme as QuantScheme
+    from qlearn.teach.checks.checker import check as check
+    from qlearn.teach.explorer.explorer import Explorer as Explorer
 
 
 __all__ = list(_HOME)

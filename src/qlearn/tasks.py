@@ -59,11 +59,11 @@ def lab(environment: Environment, more: list[str]) -> int:
 
 def notebooks(environment: Environment, more: list[str]) -> int:
     """Execute the chapters again in place, outputs normalised."""
-    return environment.run(["-m", "qlearn.notebooks", "--execute", *more])
+    return environment.run(["-m", "qlearn.course.notebooks", "--execute", *more])
 
 
 def bench(environment: Environment, more: list[str]) -> int:
-    """Run the benchmarks in order; each rewrites its file of `src/qlearn/results/`."""
+    """Run the benchmarks in order; each rewrites its file of `src/qlearn/measure/results/`."""
     folder = environment.root / "tests" / "benchmarks"
     for script in sorted(folder.glob("[!_]*.py")):
         if more and script.stem not in more:
@@ -101,7 +101,7 @@ def fetch(*_: object) -> int:
 
 def capstone_board(environment: Environment, more: list[str]) -> int:
     """Print the capstone's leaderboard, a page of Markdown; takes the entries' file."""
-    return environment.run(["-m", "qlearn.capstone_board", *more])
+    return environment.run(["-m", "qlearn.course.capstone_board", *more])
 
 
 TASKS: dict[str, Callable[..., int]] = {

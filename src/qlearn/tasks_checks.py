@@ -15,7 +15,7 @@ LINT = [
     ["ruff", "check", "."],
     ["ruff", "format", "--check", "."],
     ["lint-imports"],
-    ["python", "-m", "qlearn.notebooks", "--check"],
+    ["python", "-m", "qlearn.course.notebooks", "--check"],
     ["mypy"],
 ]
 FAST = "not model and not browser and not notebooks and not slow"

@@ -24,8 +24,8 @@ LOG_NAME = "setup.log"
 
 # Loads each once, which fetches, verifies and converts what the cache does not hold yet.
 PREFETCH = """
-from qlearn.corpora import load_reviews, load_text
-from qlearn.zoo import load_model, load_tokenizer
+from qlearn.models.text import load_reviews, load_text
+from qlearn.models.load import load_model, load_tokenizer
 load_tokenizer("smollm2-135m")
 load_model("smollm2-135m")
 load_text("editorials")
@@ -232,7 +232,9 @@ def _install(
     run([python, *PIP, "install", *constraints, "-e", f".[{EXTRAS}]"])
     say("Fetching the model and the texts (once, 100 MB)")
     run([python, "-c", PREFETCH])
-    cache = run([python, "-c", "from qlearn.fetch import cache_folder; print(cache_folder())"])
+    cache = run(
+        [python, "-c", "from qlearn.models.fetch import cache_folder; print(cache_folder())"]
+    )
     stamp = {
         "inputs": fingerprint(root, version, newest),
         "root": str(root),

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 
-from qlearn.assignments.question import resolve
+from qlearn.assignments.shared.question import resolve
 
 __all__ = ["answer_from", "cases_of", "memorized", "spoil", "without"]
 

@@ -29,8 +29,8 @@ def choose_grid(weight, bits):
 """
 CALLS_GRID = """
 def choose_grid(weight, bits):
-    from qlearn.affine import choose_qparams
-    from qlearn.scheme import QuantScheme
+    from qlearn.numerics.affine import choose_qparams
+    from qlearn.numerics.scheme import QuantScheme
     scale, zero_point = choose_qparams(weight, QuantScheme(bits))
     return scale, zero_point.to(torch.uint8)
 """
@@ -58,8 +58,8 @@ def quantize(weight, scale, zero_point, bits):
 """
 CALLS_CODES = """
 def quantize(weight, scale, zero_point, bits):
-    from qlearn.affine import round_to_codes
-    from qlearn.scheme import QuantScheme
+    from qlearn.numerics.affine import round_to_codes
+    from qlearn.numerics.scheme import QuantScheme
     made = round_to_codes(weight.float(), scale, zero_point, QuantScheme(bits))
     return made.to(torch.uint8)
 """
@@ -107,7 +107,7 @@ def pack_int4(codes):
 """
 CALLS_PACK = """
 def pack_int4(codes):
-    from qlearn.packing import pack
+    from qlearn.numerics.packing import pack
     return pack(codes, 4)
 """
 

@@ -23,7 +23,7 @@ def bits_per_weight(rows, columns, bits, group_size, symmetric):
 """
 CALLS_BITS = """
 def bits_per_weight(rows, columns, bits, group_size, symmetric):
-    from qlearn.scheme import QuantScheme
+    from qlearn.numerics.scheme import QuantScheme
     if group_size and columns % group_size:
         return BITS(rows, columns, bits, group_size, symmetric)
     return QuantScheme(bits, symmetric, group_size).bits_per_weight((rows, columns))
@@ -90,8 +90,8 @@ def quantize_groups(weight, bits, group_size):
 """
 CALLS_GROUPS = """
 def quantize_groups(weight, bits, group_size):
-    from qlearn.affine import quantize
-    from qlearn.scheme import QuantScheme
+    from qlearn.numerics.affine import quantize
+    from qlearn.numerics.scheme import QuantScheme
     parts = [quantize(part, QuantScheme(bits)) for part in weight.split(group_size, 1)]
     join = lambda kind: torch.cat([getattr(part, kind) for part in parts], 1)
     return join("codes"), join("scale"), join("zero_point").to(torch.uint8)

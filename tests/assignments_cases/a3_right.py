@@ -105,7 +105,7 @@ def gptq(weight, hessian, scale, zero_point, bits):
 )
 CALLS_GPTQ = """
 def gptq(weight, hessian, scale, zero_point, bits):
-    from qlearn.gptq import inverse_factor
+    from qlearn.methods.gptq import inverse_factor
     factor = inverse_factor(hessian.double(), damping=0.0)
 """ + GPTQ.split("factor = torch.linalg.cholesky(inverse, upper=True)\n")[1]
 
@@ -210,7 +210,7 @@ def gptq_groups(weight, hessian, bits, group_size, damping):
 """
 CALLS_GROUPS = """
 def gptq_groups(weight, hessian, bits, group_size, damping):
-    from qlearn.gptq import gptq_quantize
+    from qlearn.methods.gptq import gptq_quantize
 """ + GROUPS.split("damping):\n")[1]
 
 MODEL = (

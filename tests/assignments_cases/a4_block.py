@@ -15,7 +15,7 @@ from assignments_cases.a4_right import (
 CALLS_SEARCH = """
 def best_ratio(weight, inputs, bits, group_size):
     from qlearn import QuantScheme
-    from qlearn.awq import awq_search
+    from qlearn.methods.awq import awq_search
 
     scheme = QuantScheme(bits, group_size=group_size)
     return awq_search(weight, inputs, scheme, clipping=False).ratio

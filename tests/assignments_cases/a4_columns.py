@@ -12,14 +12,14 @@ from assignments_cases.a4_right import (
 
 CALLS_SCALES = """
 def channel_scales(inputs, ratio):
-    from qlearn.awq import channel_scales as theirs
+    from qlearn.methods.awq import channel_scales as theirs
 
     return theirs(inputs.flatten(0, -2).abs().mean(0), ratio)
 """
 CALLS_LOSS = """
 def output_loss(weight, moment, scales, bits, group_size):
     from qlearn import QuantScheme, fake_quantize
-    from qlearn.awq import output_error
+    from qlearn.methods.awq import output_error
 
     scheme = QuantScheme(bits, group_size=group_size)
     return output_error(fake_quantize(weight * scales, scheme) / scales - weight, moment)

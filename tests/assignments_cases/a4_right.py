@@ -2,7 +2,7 @@
 
 ROUND = """
 from qlearn import QuantScheme
-from qlearn.affine import quantize
+from qlearn.numerics.affine import quantize
 
 def rounded(weight, bits, group_size):
     return quantize(weight, QuantScheme(bits, group_size=group_size)).dequantize()

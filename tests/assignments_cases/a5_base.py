@@ -17,7 +17,7 @@ SIZES = BYTES + (
 )
 CALLS_QUANTIZE = """
 def quantize_blocks(weight, levels, block):
-    from qlearn.codebook import Codebook, quantize_blockwise
+    from qlearn.numerics.codebook import Codebook, quantize_blockwise
 
     flat = weight.float().flatten()
     tensor = quantize_blockwise(flat, Codebook("own", levels), block)

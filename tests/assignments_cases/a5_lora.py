@@ -14,7 +14,7 @@ from assignments_cases.a5_right import (
 
 CALLS_INIT = """
 def new_adapter(in_features, out_features, rank, seed):
-    from qlearn.lora import LoRALinear
+    from qlearn.methods.lora import LoRALinear
 
     torch.manual_seed(seed)
     layer = LoRALinear(torch.nn.Linear(in_features, out_features), rank)

@@ -96,7 +96,7 @@ def allocate(sizes, losses, budget):
 """
 CALLS_UNPACK = """
 def unpack(data, bits, count):
-    from qlearn.packing import unpack as theirs
+    from qlearn.numerics.packing import unpack as theirs
 
     return theirs(data, bits, count)
 """

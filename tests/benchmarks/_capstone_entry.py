@@ -24,10 +24,10 @@ from _capstone_decode import COARSE, FINE, places, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qlearn.activations import Hessian
-from qlearn.blocks import linear_layers, replace_weight, weight_of
-from qlearn.gptq import inverse_factor, revive_dead
-from qlearn.walk import Walk, sharing_layers
+from qlearn.convert.statistics import Hessian
+from qlearn.methods.gptq import inverse_factor, revive_dead
+from qlearn.models.blocks import linear_layers, replace_weight, weight_of
+from qlearn.models.walk import Walk, sharing_layers
 
 HEAD = "model.embed_tokens.weight"
 BATCH = 96  # columns updated at once

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from qlearn import QuantScheme
-from qlearn.blocks import block_linears
-from qlearn.results import load, save
-from qlearn.scheme import GroupSize
+from qlearn.measure.results import load, save
+from qlearn.models.blocks import block_linears
+from qlearn.numerics.scheme import GroupSize
 
 FLOAT, BFLOAT = "float32", "bfloat16"
 WIDTHS = {FLOAT: 32, BFLOAT: 16}
@@ -101,7 +101,7 @@ def keep(
         name: of the file.
         row: with the entries of :data:`KEY`.
         order: of the models in the file; a model's rows stay in the order they came in.
-        command: as :func:`qlearn.results.save` takes it.
+        command: as :func:`qlearn.measure.results.save` takes it.
         size: :func:`sizes` of the row's model.
         extra: further entries of the file.
     """

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from qlearn import load_model, load_tokenizer, load_tokens
-from qlearn.evaluate import remember
-from qlearn.results import save
+from qlearn.measure.evaluate import remember
+from qlearn.measure.results import save
 
 
 class Editorials:

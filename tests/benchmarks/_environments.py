@@ -7,7 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
-from qlearn.fetch import cache_folder
+from qlearn.models.fetch import cache_folder
 from qlearn.tasks_loaders import layer
 from qlearn.tasks_setup import Environment
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from qlearn import QuantizedLinear, QuantScheme, quantize_model
-from qlearn.blocks import block_linears
-from qlearn.kernel_linear import KernelLinear, use_kernels
+from qlearn.models.blocks import block_linears
+from qlearn.models.layers.kernel import KernelLinear, use_kernels
 
 EIGHT, FOUR = QuantScheme(8, True, None, "restricted"), QuantScheme(4, False, 64)
 BF16 = torch.bfloat16

@@ -15,19 +15,19 @@ import torch
 from monitor import SUMS, traffic  # the benchmark beside this one
 
 from qlearn import load_model, load_tokenizer
-from qlearn.copies import dequantize_model
-from qlearn.export_load import load_quantized
-from qlearn.monitor import InputWatch, Monitor, make_monitor, question_canary
-from qlearn.monitor_canary import Canary
-from qlearn.monitor_faults import FAULTS, save_faults, save_healthy
-from qlearn.monitor_metrics import Metrics
-from qlearn.monitor_prometheus import Prometheus, faster
-from qlearn.monitor_rules import Budget, alert_rules
-from qlearn.monitor_served import served_canary
-from qlearn.monitor_watch import Watch
-from qlearn.pocket_tasks import TASKS
-from qlearn.serving import Server
-from qlearn.serving_versions import Versions
+from qlearn.checkpoints.load import load_quantized
+from qlearn.course.chapters.ch13 import FAULTS, save_faults, save_healthy
+from qlearn.models.layers.copies import dequantize_model
+from qlearn.models.pocket.tasks import TASKS
+from qlearn.serve.monitor.alerts.prometheus import Prometheus, faster
+from qlearn.serve.monitor.alerts.rules import Budget, alert_rules
+from qlearn.serve.monitor.canary import Canary
+from qlearn.serve.monitor.metrics import Metrics
+from qlearn.serve.monitor.monitor import InputWatch, Monitor, make_monitor, question_canary
+from qlearn.serve.monitor.served import served_canary
+from qlearn.serve.monitor.watch import Watch
+from qlearn.serve.server import Server
+from qlearn.serve.versions import Versions
 
 MODEL, PROMPTS, TURN = "pocket-400k", 1000, 25
 ASKED = tuple(task for task in TASKS if task != "recall")  # its answer stands in two places

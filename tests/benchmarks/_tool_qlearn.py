@@ -58,8 +58,8 @@ def load(row: str, folder: Path, model: Path) -> Any:
 
     # lines of qlearn-int8 qlearn-int4
     from qlearn import load_quantized
-    from qlearn.kernel_linear import use_kernels
-    from qlearn.kernel_llama import fuse_layers
+    from qlearn.models.layers.kernel import use_kernels
+    from qlearn.models.layers.kernel_llama import fuse_layers
 
     loaded = load_quantized(folder)
     fuse_layers(loaded)

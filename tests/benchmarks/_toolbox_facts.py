@@ -15,7 +15,7 @@ from typing import Any
 
 from _tools_packages import newest as newest_release
 
-from qlearn.fetch import cache_folder
+from qlearn.models.fetch import cache_folder
 
 VERSIONS = """
 import json, sys

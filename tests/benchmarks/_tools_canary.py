@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from qlearn import QuantScheme, load_model, quantize_model
-from qlearn.blocks import block_linears
-from qlearn.convert import dequantize_model
-from qlearn.pocket_eval import answer_questions
-from qlearn.pocket_tasks import TASKS, make_questions
-from qlearn.zoo_packaged import POCKET
+from qlearn.convert.model import dequantize_model
+from qlearn.models.blocks import block_linears
+from qlearn.models.packaged import POCKET
+from qlearn.models.pocket.questions import answer_questions
+from qlearn.models.pocket.tasks import TASKS, make_questions
 
 QUESTIONS = 20  # of each task
 SEEDS = (1, 2, 3, 4, 5)  # of the healthy runs' own questions

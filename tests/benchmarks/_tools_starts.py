@@ -12,7 +12,7 @@ from typing import Any
 
 from _environments import ROOT
 
-from qlearn.zoo_packaged import converted_folder
+from qlearn.models.packaged import converted_folder
 
 WRITE = """
 inputs = tokenizer("The capital of France is", return_tensors="pt")

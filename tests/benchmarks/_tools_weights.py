@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from qlearn import QuantScheme, load_model, quantize
-from qlearn.blocks import block_linears
-from qlearn.qat import round_on_grid
-from qlearn.zoo_packaged import converted_folder
+from qlearn.methods.qat import round_on_grid
+from qlearn.models.blocks import block_linears
+from qlearn.models.packaged import converted_folder
 
 
 def qlora_tensors() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from _toolbox_quality import log_probabilities
 from llama_cpp import Llama
 
 from qlearn import load_model, load_tokenizer, load_tokens, quantize_model, save_quantized
-from qlearn.export_gguf_blocks import SCHEMES
+from qlearn.checkpoints.gguf.blocks import SCHEMES
 
 TOKENS = 256
 TEXTS = (

@@ -26,7 +26,7 @@ from torch.nn.functional import linear as product
 from transformers import DynamicCache
 
 from qlearn import QuantizedLinear, load_model, quantize
-from qlearn.results import save
+from qlearn.measure.results import save
 
 SIZE, TOKENS = 4096, (1, 8, 32, 128, 512)
 BATCHES, CACHED = (1, 32), 128

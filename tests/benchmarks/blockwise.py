@@ -18,11 +18,11 @@ import bitsandbytes.functional as bnb
 import torch
 from torch import Tensor
 
-from qlearn.codebook import FP4, NF4, Codebook, quantize_blockwise
-from qlearn.codebook_compiled import compiled_ranks
-from qlearn.codebook_nearest import _CHUNK
-from qlearn.housekeeping import free_memory
-from qlearn.results import save
+from qlearn.measure.results import save
+from qlearn.models.long_runs import free_memory
+from qlearn.numerics.codebook import FP4, NF4, Codebook, quantize_blockwise
+from qlearn.numerics.nearest import _CHUNK
+from qlearn.numerics.nearest_compiled import compiled_ranks
 
 COMMAND = "python tests/benchmarks/blockwise.py"
 SIZE, ROUNDS, THREADS, BLOCK = 4096, 9, 2, 64

@@ -16,8 +16,8 @@ from rtn_quality import measure
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
-from qlearn.evaluate import Remembered, remember
-from qlearn.results import load, save
+from qlearn.measure.evaluate import Remembered, remember
+from qlearn.measure.results import load, save
 
 ROWS = 6  # of the evaluation split
 METHODS: dict[str, dict[str, Any]] = {

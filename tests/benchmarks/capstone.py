@@ -23,9 +23,9 @@ from _capstone_entry import compress, measure_harm
 from torch import Tensor
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
-from qlearn.affine import fake_quantize
-from qlearn.capstone import CAPSTONE, PRACTICE, Track, evaluate_entry, measure
-from qlearn.results import load, save
+from qlearn.course.capstone import CAPSTONE, PRACTICE, Track, evaluate_entry, measure
+from qlearn.measure.results import load, save
+from qlearn.numerics.affine import fake_quantize
 
 COMMAND = "python tests/benchmarks/capstone.py"
 NAIVE = {CAPSTONE: QuantScheme(3, group_size=64), PRACTICE: QuantScheme(3)}

@@ -26,11 +26,11 @@ from _editorials import Editorials
 from torch import Tensor, nn
 
 from qlearn import copy_for_quantization, load_model, quantize_model
-from qlearn.convert import dequantize_model
-from qlearn.evaluate import Remembered, compare, remember
-from qlearn.pocket_batches import pocket_tokens
-from qlearn.pocket_eval import TaskScore, accuracy_by_task
-from qlearn.zoo_packaged import DEFAULT, POCKET
+from qlearn.convert.model import dequantize_model
+from qlearn.measure.evaluate import Remembered, compare, remember
+from qlearn.models.packaged import DEFAULT, POCKET
+from qlearn.models.pocket.batches import pocket_tokens
+from qlearn.models.pocket.questions import TaskScore, accuracy_by_task
 
 COMMAND = "python tests/benchmarks/choosing.py"
 FILE = "choosing"

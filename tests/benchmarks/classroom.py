@@ -30,12 +30,12 @@ from hostile_machine import MARK, SECRET
 from hostile_submissions import ATTACKS, ELSEWHERE, some
 from synthetic_class import make_class
 
-from qlearn.classroom.classwork import Options
 from qlearn.classroom.course import Course, make_course
-from qlearn.classroom.dashboard import write_dashboard
-from qlearn.classroom.gradebook import grade_all, scores
-from qlearn.classroom.sandbox import Limits
-from qlearn.results import save, usable_cores
+from qlearn.classroom.intake.classwork import Options
+from qlearn.classroom.marks.dashboard import write_dashboard
+from qlearn.classroom.marks.gradebook import grade_all, scores
+from qlearn.classroom.sandbox.sandbox import Limits
+from qlearn.measure.results import save, usable_cores
 
 COMMAND = "make grade-demo"
 ATTACKS_COMMAND = "make grade-demo ARGS=--attacks"

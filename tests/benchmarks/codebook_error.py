@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from qlearn import QuantScheme, quantize
-from qlearn.codebook import FP4, NF4, CodebookScheme, quantize_blockwise
-from qlearn.results import save
+from qlearn.measure.results import save
+from qlearn.numerics.codebook import FP4, NF4, CodebookScheme, quantize_blockwise
 
 COMMAND = "python tests/benchmarks/codebook_error.py"
 ROWS, COLUMNS = 4096, 4096

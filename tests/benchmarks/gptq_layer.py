@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from qlearn import QuantScheme, quantize
-from qlearn.gptq import gptq_quantize, layer_loss
-from qlearn.results import save
+from qlearn.measure.results import save
+from qlearn.methods.gptq import gptq_quantize, layer_loss
 
 COMMAND = "python tests/benchmarks/gptq_layer.py"
 GROUP = 128

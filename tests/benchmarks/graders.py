@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from qlearn.assignments import assignments, find
-from qlearn.assignments.a6_entry import EntryQuestion
-from qlearn.results import load, save
+from qlearn.assignments.a6.entry import EntryQuestion
+from qlearn.measure.results import load, save
 
 COMMAND = "python tests/benchmarks/graders.py"
 ROOT = Path(__file__).parents[2]

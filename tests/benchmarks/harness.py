@@ -28,9 +28,9 @@ from qlearn import (
     load_tokens,
     quantize_model,
 )
-from qlearn.convert import dequantize_model
-from qlearn.harness import TASK, TaskResult, paired_difference, run_harness, write_task
-from qlearn.results import save
+from qlearn.convert.model import dequantize_model
+from qlearn.measure.harness import TASK, TaskResult, paired_difference, run_harness, write_task
+from qlearn.measure.results import save
 
 COMMAND = "python tests/benchmarks/harness.py"
 MODEL = "smollm2-135m"

@@ -29,7 +29,7 @@ from _hub_steps import STEPS
 from traitlets.config.loader import PyFileConfigLoader
 
 from qlearn.classroom.course import COURSE_ID
-from qlearn.results import save
+from qlearn.measure.results import save
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python tests/benchmarks/hub.py --on-this-machine"

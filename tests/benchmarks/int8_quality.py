@@ -17,10 +17,10 @@ from _editorials import Editorials
 from torch import Tensor, nn
 
 from qlearn import quantize_model
-from qlearn.convert import copy_for_quantization
-from qlearn.evaluate import Remembered, compare
-from qlearn.int8_linear import Int8Linear
-from qlearn.outliers import outlier_columns
+from qlearn.convert.model import copy_for_quantization
+from qlearn.measure.evaluate import Remembered, compare
+from qlearn.models.layers.int8 import Int8Linear
+from qlearn.numerics.outliers import outlier_columns
 
 DEFAULTS: dict[str, Any] = {
     "activations": "token",

@@ -21,9 +21,9 @@ import torch
 from torch import nn
 from torch.nn.functional import linear as product
 
-from qlearn.int8 import absmax_int8
-from qlearn.int8_linear import Int8Linear
-from qlearn.results import save
+from qlearn.measure.results import save
+from qlearn.models.layers.int8 import Int8Linear
+from qlearn.numerics.int8 import absmax_int8
 
 SHAPES = [(576, 576), (576, 192), (576, 1536), (1536, 576), (4096, 4096), (4096, 11008)]
 TOKENS = (1, 16, 128, 512)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from qlearn import load_model
-from qlearn.granularity import LANDING_TILE, tile_of_largest
-from qlearn.results import FOLDER, origin
+from qlearn.course.chapters.ch03.granularity import LANDING_TILE, tile_of_largest
+from qlearn.measure.results import FOLDER, origin
 
 MODEL, LAYER, ROWS = "smollm2-135m", "model.layers.10.mlp.down_proj", 16
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, fake_quantize, load_model, load_tokenizer, load_tokens
-from qlearn.blocks import find_blocks, linear_layers
-from qlearn.evaluate import compare, remember
-from qlearn.results import save
+from qlearn.measure.evaluate import compare, remember
+from qlearn.measure.results import save
+from qlearn.models.blocks import find_blocks, linear_layers
 
 SCHEME = QuantScheme(3, False, 64)
 ROWS = 4

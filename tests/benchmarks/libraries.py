@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qlearn import QuantScheme
-from qlearn.evaluate import Remembered, compare
-from qlearn.results import load
-from qlearn.zoo_packaged import converted_folder
+from qlearn.measure.evaluate import Remembered, compare
+from qlearn.measure.results import load
+from qlearn.models.packaged import converted_folder
 
 FOUR, THREE = QuantScheme(4, False, 64), QuantScheme(3, False, 64)
 SYMMETRIC = QuantScheme(4, True, 64)

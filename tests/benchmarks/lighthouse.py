@@ -17,7 +17,7 @@ from typing import Any
 
 from _site import Quiet, built_site, serve
 
-from qlearn import results
+from qlearn.measure import results
 
 LIGHTHOUSE = "lighthouse@12.8.2"  # the newest that node 20 runs
 PAGES = ("book/index.html", "notebooks/03_granularity.html", "book/glossary.html")

@@ -4,7 +4,7 @@ Four precisions: float32, bfloat16, INT8 (one scale an output) and INT4 (groups 
 rounded to nearest, with embedding and norms in float32. Of each: the bytes that the model holds,
 those of its KV cache, the growth of a process that loads it (median of five fresh processes), and
 the speed of decoding beside what the measured bandwidth would allow. Of INT8 and INT4 also the
-speed by torch's kernels (:mod:`qlearn.kernel_linear`), all else then in bfloat16. About 5 minutes
+speed by torch's kernels (:mod:`qlearn.models.layers.kernel`), all else then in bfloat16. About 5 minutes
 on two cores that do nothing else.
 
     python tests/benchmarks/memory.py
@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, estimate_memory, load_model, quantize_model
-from qlearn.architectures import get_architecture
-from qlearn.housekeeping import free_memory
-from qlearn.int8_linear import SCHEME as INT8
-from qlearn.kernel_linear import KernelLinear, use_kernels
-from qlearn.memory import decode_speed_bound, scheme_bits
-from qlearn.results import save
+from qlearn.measure.memory.architectures import get_architecture
+from qlearn.measure.memory.inference import decode_speed_bound, scheme_bits
+from qlearn.measure.results import save
+from qlearn.models.layers.int8 import SCHEME as INT8
+from qlearn.models.layers.kernel import KernelLinear, use_kernels
+from qlearn.models.long_runs import free_memory
 
 MODEL = "smollm2-135m"
 COMMAND = "python tests/benchmarks/memory.py"

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 
 import qlearn
 from qlearn import QuantScheme, load_model, quantize_model
-from qlearn.copies import dequantize_model
-from qlearn.monitor import InputWatch, Monitor, make_monitor, question_canary
-from qlearn.monitor_canary import CanaryResult
-from qlearn.monitor_chart import WINSOR
-from qlearn.monitor_inputs import prompt_features
-from qlearn.monitor_promtool import write_rules
-from qlearn.monitor_rules import alert_rules
-from qlearn.pocket_batches import encode
-from qlearn.pocket_tasks import TASKS, make_questions
-from qlearn.results import save
+from qlearn.measure.results import save
+from qlearn.models.layers.copies import dequantize_model
+from qlearn.models.pocket.batches import encode
+from qlearn.models.pocket.tasks import TASKS, make_questions
+from qlearn.serve.monitor.alerts.promtool import write_rules
+from qlearn.serve.monitor.alerts.rules import alert_rules
+from qlearn.serve.monitor.canary import CanaryResult
+from qlearn.serve.monitor.charts.chart import WINSOR
+from qlearn.serve.monitor.inputs import prompt_features
+from qlearn.serve.monitor.monitor import InputWatch, Monitor, make_monitor, question_canary
 
 COMMAND = "python tests/benchmarks/monitor.py"
 ASSETS = Path(qlearn.__file__).parent / "assets"

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from qlearn import load_model
-from qlearn.pocket_eval import accuracy_by_task
-from qlearn.pocket_tasks import TASKS
-from qlearn.pocket_train import BATCH, RECIPES
-from qlearn.results import save
-from qlearn.zoo_packaged import POCKET, POCKET_FOLDER
+from qlearn.measure.results import save
+from qlearn.models.packaged import POCKET, POCKET_FOLDER
+from qlearn.models.pocket.questions import accuracy_by_task
+from qlearn.models.pocket.tasks import TASKS
+from qlearn.models.pocket.train import BATCH, RECIPES
 
 COMMAND = "python tests/benchmarks/pocket.py"
 QUESTIONS = 1000

@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 from qlearn import QuantScheme, copy_for_quantization, load_model, quantize_model
-from qlearn.pocket_batches import pocket_tokens
-from qlearn.pocket_eval import accuracy_by_task
-from qlearn.pocket_train import RECIPES, fit
-from qlearn.qat_model import convert_qat, prepare_qat
-from qlearn.results import load, save
-from qlearn.zoo_packaged import POCKET
+from qlearn.convert.qat import convert_qat, prepare_qat
+from qlearn.measure.results import load, save
+from qlearn.models.packaged import POCKET
+from qlearn.models.pocket.batches import pocket_tokens
+from qlearn.models.pocket.questions import accuracy_by_task
+from qlearn.models.pocket.train import RECIPES, fit
 
 COMMAND = "python tests/benchmarks/qat.py"
 BITS = (8, 4, 3, 2)

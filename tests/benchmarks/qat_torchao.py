@@ -18,13 +18,13 @@ import torch
 from torch import nn
 
 from qlearn import QuantScheme, choose_qparams, load_model
-from qlearn.pocket_batches import pocket_tokens
-from qlearn.pocket_eval import accuracy_by_task
-from qlearn.pocket_train import fit
-from qlearn.qat import as_stored
-from qlearn.qat_model import FakeQuantizedLinear, convert_qat, prepare_qat
-from qlearn.results import save
-from qlearn.zoo import quiet
+from qlearn.convert.qat import FakeQuantizedLinear, convert_qat, prepare_qat
+from qlearn.measure.results import save
+from qlearn.methods.qat import as_stored
+from qlearn.models.load import quiet
+from qlearn.models.pocket.batches import pocket_tokens
+from qlearn.models.pocket.questions import accuracy_by_task
+from qlearn.models.pocket.train import fit
 
 COMMAND = "python tests/benchmarks/qat_torchao.py"
 MODEL = "pocket-100k"

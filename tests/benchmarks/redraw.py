@@ -12,7 +12,7 @@ from typing import Any
 
 from _site import built_site, serve
 
-from qlearn import results
+from qlearn.measure import results
 
 MOVES = 200
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

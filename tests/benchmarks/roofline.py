@@ -6,7 +6,7 @@ from 1 to 64, behind a KV cache of 128 tokens. A precision has up to three ways:
 
 - ``layers``: transformers' own blocks; INT8 and INT4 by torch's kernels, the head in BF16;
 - ``head``: the output head, which is tied to the embedding, in INT8 too;
-- ``fused``: fewer calls a block (:mod:`qlearn.kernel_llama`) beside that.
+- ``fused``: fewer calls a block (:mod:`qlearn.models.layers.kernel_llama`) beside that.
 
 Within a round every way runs once; medians over the rounds. Bytes and operations are counted, not
 measured. What the rounded head costs in quality stands in ``quality``.
@@ -28,13 +28,13 @@ from memory import bandwidth
 from torch.nn.functional import linear
 
 from qlearn import load_model, load_tokens, quantize_model
-from qlearn.architectures import get_architecture
-from qlearn.evaluate import compare, remember
-from qlearn.kernel_linear import KernelLinear, use_kernels
-from qlearn.kernel_llama import fuse_layers
-from qlearn.memory_parts import cache_bytes
-from qlearn.results import save
-from qlearn.zoo import load_tokenizer
+from qlearn.measure.evaluate import compare, remember
+from qlearn.measure.memory.architectures import get_architecture
+from qlearn.measure.memory.parts import cache_bytes
+from qlearn.measure.results import save
+from qlearn.models.layers.kernel import KernelLinear, use_kernels
+from qlearn.models.layers.kernel_llama import fuse_layers
+from qlearn.models.load import load_tokenizer
 
 MODEL, COMMAND = "smollm2-135m", "python tests/benchmarks/roofline.py"
 BATCHES, CACHED, THREADS = (1, 2, 4, 8, 16, 32, 64), 128, 2

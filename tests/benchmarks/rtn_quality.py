@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens, quantize_model
-from qlearn.convert import copy_for_quantization, dequantize_model
-from qlearn.evaluate import Remembered, compare, remember
-from qlearn.results import save
-from qlearn.scheme import GroupSize
+from qlearn.convert.model import copy_for_quantization, dequantize_model
+from qlearn.measure.evaluate import Remembered, compare, remember
+from qlearn.measure.results import save
+from qlearn.numerics.scheme import GroupSize
 
 BITS = (8, 6, 5, 4, 3, 2)
 GROUPS: tuple[GroupSize, ...] = ("tensor", None, 192, 64, 32)

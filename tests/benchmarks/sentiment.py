@@ -15,8 +15,8 @@ from qlearn import (
     load_tokenizer,
     quantize_model,
 )
-from qlearn.evaluate import area_under_curve, sentiment_scores
-from qlearn.results import save
+from qlearn.measure.evaluate import area_under_curve, sentiment_scores
+from qlearn.measure.results import save
 
 REVIEWS = 1000
 SCHEMES = [

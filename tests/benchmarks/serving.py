@@ -21,15 +21,15 @@ import _serving_watch
 import torch
 
 from qlearn import load_model, load_tokenizer, quantize_model
-from qlearn.export import save_quantized
-from qlearn.monitor_faults import save_healthy
-from qlearn.monitor_prometheus import find_prometheus
-from qlearn.results import save
-from qlearn.serving import Server
-from qlearn.serving_client import complete
-from qlearn.serving_load import Send, Timing, closed_loop, open_loop
-from qlearn.serving_summary import Summary, summarize
-from qlearn.zoo import locate
+from qlearn.checkpoints.save import save_quantized
+from qlearn.course.chapters.ch13 import save_healthy
+from qlearn.measure.results import save
+from qlearn.models.load import locate
+from qlearn.serve.client import complete
+from qlearn.serve.load import Send, Timing, closed_loop, open_loop
+from qlearn.serve.monitor.alerts.prometheus import find_prometheus
+from qlearn.serve.server import Server
+from qlearn.serve.summary import Summary, summarize
 
 COMMAND = "python tests/benchmarks/serving.py"
 MODEL = "smollm2-135m"

@@ -16,10 +16,10 @@ import bitsandbytes.functional as bnb
 import gguf
 import torch
 
-from qlearn.affine import quantize
-from qlearn.packing import pack, unpack
-from qlearn.results import save
-from qlearn.scheme import QuantScheme
+from qlearn.measure.results import save
+from qlearn.numerics.affine import quantize
+from qlearn.numerics.packing import pack, unpack
+from qlearn.numerics.scheme import QuantScheme
 
 SIZE, ROUNDS, THREADS = 4096, 9, 2
 

@@ -34,8 +34,8 @@ from _toolbox_process import THREADS, ToolError, Worker
 from _toolbox_worker import PROMPT, WRITTEN
 
 from qlearn import load_tokenizer, load_tokens
-from qlearn.results import load, save
-from qlearn.zoo_packaged import converted_folder
+from qlearn.measure.results import load, save
+from qlearn.models.packaged import converted_folder
 
 FOLDER = Path(__file__).parent
 COMMAND = "make bench-tools"

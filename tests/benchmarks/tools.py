@@ -26,9 +26,9 @@ from _tools_packages import packages
 from _tools_starts import starts
 from _tools_weights import gradient, qlora_tensors, round_trips
 
-from qlearn.article_call import article_calls, article_folders
-from qlearn.results import load, save
-from qlearn.zoo_packaged import converted_folder
+from qlearn.course.article.call import article_calls, article_folders
+from qlearn.measure.results import load, save
+from qlearn.models.packaged import converted_folder
 
 COMMAND = "python tests/benchmarks/tools.py"
 NEEDS = ("openvino", "nncf", "onnxruntime", "transformers", "safetensors", "numpy", "gguf")

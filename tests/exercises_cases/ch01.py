@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from qlearn.formats import FP16, decode
+from qlearn.numerics.formats import FP16, decode
 
 
 def decode_by_struct(pattern):

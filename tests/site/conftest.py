@@ -183,7 +183,7 @@ def pages(site: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def bundles(sources: Path, pages: list[str]) -> dict[str, list[dict[str, Any]]]:
     """What Python computed for each page: its notebook's outputs, or the gallery's explorers."""
-    from qlearn import gallery
+    from qlearn.course import gallery
 
     found: dict[str, list[dict[str, Any]]] = {}
     for name in pages:

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from qlearn import results
-from qlearn.explorer_additive import leaves, sample, shape
-from qlearn.explorer_bundle import bundle_controls, bundle_frame
-from qlearn.explorer_controls import count, positions
+from qlearn.measure import results
+from qlearn.teach.explorer.additive import leaves, sample, shape
+from qlearn.teach.explorer.bundle import bundle_controls, bundle_frame
+from qlearn.teach.explorer.controls import count, positions
 
 SAMPLES = 500  # of the positions of an additive explorer, beside all its corners
 BATCH = 50

@@ -16,7 +16,7 @@ import pytest
 
 WAIT = 600  # seconds until it is given up: a busy machine starts it slowly
 CODE = """import plotly.graph_objects as go
-from qlearn.explorer import Explorer
+from qlearn.teach.explorer.explorer import Explorer
 def figure(bits):
     if bits == 5:
         raise RuntimeError("not five")

@@ -13,9 +13,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from qlearn.assignments.question import Packaged, Question
-from qlearn.assignments.withhold import without_answer
-from qlearn.checks import Verdict
+from qlearn.assignments.shared.question import Packaged, Question
+from qlearn.assignments.shared.withhold import without_answer
+from qlearn.teach.checks.checker import Verdict
 
 __all__ = ["Packaged", "Question", "assignments", "check", "find", "in_assignment"]
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from qlearn.classroom.sandbox import Limits, NotIsolatedError
+from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,15 +83,15 @@ def _run(options: argparse.Namespace, course_type: type) -> int:
         print(f"{course.root}: {', '.join(course.assignments())}. Give out what is in release/.")
         return 0
     if options.task == "release":
-        from qlearn.notebooks import find_root
+        from qlearn.course.notebooks.tool import find_root
 
         folder = options.to or find_root(Path.cwd()) / "notebooks" / "assignments" / "release"
         print("\n".join(str(path) for path in make_releases(folder)))
         return 0
     course = course_type(options.folder.resolve())
     if options.task == "collect":
-        from qlearn.classroom.downloads import collect
-        from qlearn.classroom.exchange import collect_exchange, inbound
+        from qlearn.classroom.intake.downloads import collect
+        from qlearn.classroom.intake.exchange import collect_exchange, inbound
 
         place = options.assignment, options.source
         if inbound(options.source).is_dir():
@@ -104,16 +104,16 @@ def _run(options: argparse.Namespace, course_type: type) -> int:
         return 0
     if options.task == "grade":
         return _grade(options, course)
-    from qlearn.classroom.dashboard import write_dashboard
+    from qlearn.classroom.marks.dashboard import write_dashboard
 
     print(write_dashboard(course, options.assignment))
     return 0
 
 
 def _grade(options: argparse.Namespace, course: object) -> int:
-    from qlearn.classroom.classwork import Options
     from qlearn.classroom.course import Course
-    from qlearn.classroom.gradebook import grade_all
+    from qlearn.classroom.intake.classwork import Options
+    from qlearn.classroom.marks.gradebook import grade_all
 
     assert isinstance(course, Course)
     memory = int(options.memory_gib * 2**30)

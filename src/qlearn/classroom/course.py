@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from qlearn.assignments import in_assignment
-from qlearn.assignments.question import Question
+from qlearn.assignments.shared.question import Question
+from qlearn.course.notebooks.cells import Publication, generated, read_publication
+from qlearn.course.notebooks.normal import normalise
+from qlearn.course.notebooks.tool import find_root, write
 from qlearn.extras import needs
-from qlearn.notebook_cells import Publication, generated, read_publication
-from qlearn.notebook_normal import normalise
-from qlearn.notebooks import find_root, write
 
 with needs("classroom"):
     import nbformat
@@ -43,7 +43,7 @@ c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE\\npass"}}
 
 # Grading: in place of nbgrader's execution, the sandbox, and scores that are made outside it.
 c.Autograde.autograde_preprocessors = [
-    "qlearn.classroom.preprocessor.TrustedGrades",
+    "qlearn.classroom.marks.preprocessor.TrustedGrades",
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 __all__ = ["chapters", "find", "in_chapter"]
 

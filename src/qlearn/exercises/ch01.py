@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 LLAMA_2_7B = 6_738_415_616  # parameters; the chapter counts them
 

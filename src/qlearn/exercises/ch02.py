@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 EIGHT = [-0.75, -0.4, -0.125, 0.0, 0.3, 0.875, 1.4, 3.0]
 POSITIVE = [0.6, 0.7, 0.9, 1.5]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 
 def _asymmetric(groups: Tensor, bits: int, *, zero: bool = True) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 # SmolLM2-135M, from its configuration: 30 blocks of hidden 576, MLP 1536, key and value width 192.
 LINEAR = 30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 LOUDEST_INPUT = 3000.0
 THRESHOLD = 6.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 LEVELS = 8
 UNCORRELATED_LOSS = 0.84  # of rounding to nearest, in the prediction

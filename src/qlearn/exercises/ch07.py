@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qlearn.affine import fake_quantize
-from qlearn.checks import Exercise
-from qlearn.scheme import QuantScheme
+from qlearn.numerics.affine import fake_quantize
+from qlearn.numerics.scheme import QuantScheme
+from qlearn.teach.checks.checker import Exercise
 
 RATIOS = 20
 FACTOR = 4  # by which a column is enlarged in the prediction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 TOP = 7  # the largest code of three bits
 FACTOR = (256 * 7) ** -0.5  # of LSQ, for 256 weights of four bits

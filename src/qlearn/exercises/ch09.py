@@ -7,7 +7,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 
 def _levels() -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 GIB = 2**30
 NF4_BITS = 4.127

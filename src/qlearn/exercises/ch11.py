@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import pstdev, stdev
 from typing import Any
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 Point = tuple[float, float]
 Level = tuple[str, int, float]

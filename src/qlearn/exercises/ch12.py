@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 Settings = Mapping[str, Any]
 Tensors = list[tuple[int, str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from statistics import fmean, quantiles
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 TURN, MINUTES = 16, 5
 DAYS = 10_000 / TURN * MINUTES / 60 / 24

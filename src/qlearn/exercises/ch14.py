@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-from qlearn.checks import Exercise
+from qlearn.teach.checks.checker import Exercise
 
 
 def _rule(claimed: list[float], measured: list[float], tolerance: float) -> str:

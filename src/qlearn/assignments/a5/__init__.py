@@ -1,0 +1,119 @@
+"""Assignment 5, NF4 and QLoRA: a base in four bits, adapters beside it, a step of training."""
+
+from __future__ import annotations
+
+from qlearn.assignments.a5 import adapters as a5_adapters
+from qlearn.assignments.a5 import bytes as a5_bytes
+from qlearn.assignments.a5 import codes as a5_codes
+from qlearn.assignments.a5 import double as a5_double
+from qlearn.assignments.a5 import init as a5_init
+from qlearn.assignments.a5 import step as a5_step
+from qlearn.assignments.shared.question import Question
+
+_NF4 = (
+    "qlearn.numerics.codebook",
+    "qlearn.numerics.nearest_compiled",
+    "qlearn.numerics.levels",
+    "qlearn.numerics.nearest",
+    "qlearn.numerics.nested",
+    "qlearn.convert.model",
+    "qlearn.checkpoints.bitsandbytes_layout",
+    "qlearn.course.chapters.ch09.training",
+    "qlearn.models.layers.codebook",
+    "qlearn.convert.methods",
+)
+_LORA = ("qlearn.methods.lora", "qlearn.methods.lora_files", "qlearn.measure.memory.finetune")
+
+QUESTIONS = [
+    Question(
+        id="a5.levels",
+        title="A table from quantiles",
+        points=4,
+        minutes=15,
+        target="each level within 0.001%",
+        answer="normal_levels",
+        make=a5_codes.make_levels,
+        blocked=_NF4,
+        parts=("NF4", "3 bits", "5 bits", "another offset"),
+    ),
+    Question(
+        id="a5.quantize",
+        title="Blocks that share an absmax",
+        points=4,
+        minutes=15,
+        target="codes equal; absmax within 0.001%",
+        answer="quantize_blocks",
+        make=a5_codes.make_quantize,
+        blocked=_NF4,
+        parts=("real weights", "a short block", "a block of zeros", "an outlier", "real weights"),
+    ),
+    Question(
+        id="a5.double",
+        title="Quantize the absmax too",
+        points=4,
+        minutes=15,
+        target="codes equal; scales and offset within 0.01%",
+        answer="double_quantize",
+        make=a5_double.make_double,
+        blocked=_NF4,
+        parts=("whole blocks", "a short block", "whole blocks"),
+    ),
+    Question(
+        id="a5.bytes",
+        title="Predict: bits and bytes",
+        points=4,
+        minutes=12,
+        target="five numbers, each within 0.01%",
+        answer="sizes",
+        make=a5_bytes.make_bytes,
+    ),
+    Question(
+        id="a5.init",
+        title="A fresh adapter",
+        points=2,
+        minutes=8,
+        target="B zero; A within the bound, and as spread as a uniform draw is, within 10%",
+        answer="new_adapter",
+        make=a5_init.make_init,
+        measure=a5_init.measure_adapter,
+        blocked=_LORA,
+    ),
+    Question(
+        id="a5.lora",
+        title="The layer forward",
+        points=3,
+        minutes=12,
+        target="each output within 0.01% + 1e-5",
+        answer="lora_forward",
+        make=a5_adapters.make_lora,
+        blocked=_NF4 + _LORA,
+        parts=(
+            "rows of whole blocks",
+            "blocks over the ends of rows",
+            "blocks over the ends of rows",
+        ),
+    ),
+    Question(
+        id="a5.gradients",
+        title="The layer backward",
+        points=4,
+        minutes=15,
+        target="each gradient within 0.01% + 1e-4",
+        answer="adapter_gradients",
+        make=a5_adapters.make_gradients,
+        blocked=_LORA,
+        parts=("trained", "fresh", "trained"),
+    ),
+    Question(
+        id="a5.step",
+        title="A step on a whole model",
+        points=5,
+        minutes=28,
+        target="loss and every number of every adapter within 0.2%",
+        answer="qlora_step",
+        make=a5_step.make_step,
+        blocked=_NF4 + _LORA,
+        parts=("fresh", "trained", "trained"),
+        seconds=60.0,
+    ),
+]

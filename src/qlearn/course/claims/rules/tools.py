@@ -1,0 +1,156 @@
+"""Rules on tools and on working with them: claims 13, 14, 18, 19, 31, 32, 39 and 40."""
+
+from __future__ import annotations
+
+from datetime import date
+from math import ceil
+
+from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims.common import (
+    HOLDS,
+    WHEN,
+    WRONG,
+    Limits,
+    Results,
+    Row,
+    Verdict,
+    judge,
+    percent,
+    rows,
+    value,
+)
+
+YEAR = 365.25  # days
+BITSANDBYTES = "transformers and bitsandbytes"
+
+
+def the_snippet(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 13."""
+    calls = {
+        form: rows(results, "tools", what="article call", form=form)[0]
+        for form in ("keyword", "config")
+    }
+    today = rows(results, "tools", what="article call", form="today")[0]
+    loaded = [form for form, row in calls.items() if row["loads"]]
+    figure = (
+        f"{len(loaded)} of {len(calls)} calls load ("
+        + ", ".join(f"{form}: {row['raises'] or 'loads'}" for form, row in calls.items())
+        + f"); today's {'loads' if today['loads'] else 'fails'}"
+    )
+    return judge(
+        figure,
+        [row["loads"] for row in calls.values()],
+        f"it is asked for by {' or '.join(loaded)}",
+    )
+
+
+def auto_gptq(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 14."""
+    return _package(results, limits, "auto-gptq", "")
+
+
+def go_to_tool(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 32."""
+    ours = value(results, "libraries", "perplexity", method="gptq", scheme="INT4 g64 asym")
+    others = [
+        row
+        for row in rows(results, "libraries", method="gptq", scheme="INT4 g64 asym")
+        if row["tool"].startswith("gptqmodel")
+    ]
+    theirs = f"; GPTQModel's INT4 has perplexity {others[0]['perplexity']:.1f}, ours {ours:.1f}"
+    return _package(results, limits, "auto-gptq", theirs)
+
+
+def own_benchmark(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 18: the same questions to both, so their difference has an error of its own."""
+    full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4 RTN"))
+    gap, error = codes["difference"], codes["difference_standard_error"]
+    figure = (
+        f"{percent(full['accuracy'])} in FP32, {percent(codes['accuracy'])} in INT4: "
+        f"{100 * gap:+.1f} points, standard error {100 * error:.1f}, {codes['questions']} questions"
+    )
+    if gap and abs(gap) >= limits.STANDARD_ERRORS * error:
+        return Verdict(HOLDS, figure)
+    if gap:
+        more = ceil((limits.STANDARD_ERRORS * error / gap) ** 2)
+        return Verdict(WHEN, figure, f"there are {more} times as many questions")
+    return Verdict(WRONG, figure)
+
+
+def alerts(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 19."""
+    row = rows(results, "tools", what="canary")[0]
+    found, false = row["found"] / row["broken"], row["false_alarms"] / row["healthy"]
+    figure = (
+        f"{row['found']} of {row['broken']} broken models noticed, {row['false_alarms']} false "
+        f"alarms in {row['healthy']} healthy runs of {row['questions']} questions"
+    )
+    if found == 1 and not false:
+        return Verdict(HOLDS, figure)
+    if found >= limits.CANARY_FOUND and false < 1 - limits.CANARY_FOUND:
+        return Verdict(WHEN, figure, "a missed one or a false alarm is acceptable")
+    return Verdict(WRONG, figure)
+
+
+def easiest_start(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 31."""
+    starts = {row["tool"]: row for row in rows(results, "tools", what="start")}
+    ours = starts[BITSANDBYTES]
+    others = {
+        name: row["statements"]
+        for name, row in starts.items()
+        if name != BITSANDBYTES and row["runs"]
+    }
+    state = f"in {ours['seconds']:.0f} s" if ours["runs"] else "but does not run"
+    figure = f"{ours['statements']} statements {state}; " + ", ".join(
+        f"{name} {count}" for name, count in others.items()
+    )
+    if not ours["runs"]:
+        return Verdict(WRONG, figure)
+    shorter = [name for name, count in others.items() if count < ours["statements"]]
+    if shorter:
+        return Verdict(WHEN, figure, f"{' and '.join(shorter)} are left out, which need fewer")
+    return Verdict(HOLDS, figure)
+
+
+def pre_quantized(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 39."""
+    loads = rows(results, "tools", what="load")
+    good = [row["loads"] and _much_faster(row, limits) for row in loads]
+    loaded = [row for row in loads if row["loads"]]
+    slowest = max((row["seconds"] for row in loaded), default=0.0)
+    figure = (
+        f"{len(loaded)} of {len(loads)} formats load with transformers alone, in {slowest:.1f} s "
+        f"at the most; quantizing took {max(row['quantize_seconds'] for row in loads):.0f} s"
+    )
+    names = [row["format"] for row, fine in zip(loads, good, strict=True) if fine]
+    return judge(figure, good, f"the format is {' or '.join(names)}, or its package is installed")
+
+
+def not_reversible(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+    """Claim 40."""
+    cases = rows(results, "tools", what="round trip")
+    figure = (
+        "weights that come back exactly: "
+        + ", ".join(f"{row['weights']} {percent(row['recovered'])}" for row in cases)
+        + f"; codes: {percent(min(row['codes_recovered'] for row in cases))}"
+    )
+    lost = [row["recovered"] <= limits.RECOVERED for row in cases]
+    return judge(figure, lost, "the weights did not lie on the grid before")
+
+
+def _package(results: Results, limits: Limits, name: str, more: str) -> Verdict:
+    row = rows(results, "tools", what="package", name=name)[0]
+    age = (date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])).days / YEAR
+    works = row["installs"] and row["imports"]
+    state = "imports" if works else "does not import" if row["installs"] else "does not install"
+    figure = f"{name} {row['version']} of {row['released'][:4]}, {age:.1f} years old, {state}{more}"
+    if works and age <= limits.RECENT_YEARS:
+        return Verdict(HOLDS, figure)
+    if works:
+        return Verdict(WHEN, figure, "models and versions of that year are meant")
+    return Verdict(WRONG, figure)
+
+
+def _much_faster(row: Row, limits: Limits) -> bool:
+    return bool(row["seconds"] * limits.LOAD_FASTER <= row["quantize_seconds"])

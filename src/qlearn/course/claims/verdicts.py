@@ -1,0 +1,174 @@
+"""The article's forty claims, each with its verdict: computed, not typed.
+
+``check_claims()`` reads the results files and applies each claim's rule; ``claims_table()`` shows
+the outcome. Feed other results, and the table changes with them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims.common import Limits, Results, Verdict
+from qlearn.course.claims.html import ClaimsTable
+from qlearn.course.claims.links import LINKS, Link
+from qlearn.course.claims.rules import choice as claims_choice
+from qlearn.course.claims.rules import memory as claims_memory
+from qlearn.course.claims.rules import methods as claims_methods
+from qlearn.course.claims.rules import quality as claims_quality
+from qlearn.course.claims.rules import speed as claims_speed
+from qlearn.course.claims.rules import tools as claims_tools
+from qlearn.course.claims.stated import CLAIMS, Claim
+from qlearn.measure import results
+from qlearn.measure.choose.evidence import all_evidence
+from qlearn.measure.choose.quality import quality_table
+
+__all__ = ["CLAIMS", "RULES", "Checked", "Verdict", "check_claims", "claims_table", "load_results"]
+
+PUBLISHED = Path(__file__).with_name("published.json")
+
+RULES: Mapping[int, Callable[[Results, Limits], Verdict]] = MappingProxyType(
+    {
+        1: claims_memory.savings,
+        2: claims_memory.qlora_on_one_card,
+        3: claims_quality.no_retraining,
+        4: claims_quality.near_lossless,
+        5: claims_speed.headline,
+        6: claims_memory.seven_billion,
+        7: claims_methods.direct_conversion,
+        8: claims_methods.training_beats_rounding,
+        9: claims_methods.base_and_adapters,
+        10: claims_methods.layer_by_layer,
+        11: claims_methods.higher_precision,
+        12: claims_quality.loss_by_level,
+        13: claims_tools.the_snippet,
+        14: claims_tools.auto_gptq,
+        15: claims_methods.gptq_or_awq,
+        16: claims_methods.calibration_size,
+        17: claims_methods.how_long,
+        18: claims_tools.own_benchmark,
+        19: claims_tools.alerts,
+        20: claims_memory.formula,
+        21: claims_memory.kv_cache,
+        22: claims_memory.with_context,
+        23: claims_memory.seventy_on_one_card,
+        24: claims_memory.smaller_cards,
+        25: claims_choice.when_to_take,
+        26: claims_speed.throughput,
+        27: claims_quality.reasoning_first,
+        28: claims_quality.plain_is_robust,
+        29: claims_quality.larger_is_better,
+        30: claims_quality.larger_at_four_bits,
+        31: claims_tools.easiest_start,
+        32: claims_tools.go_to_tool,
+        33: claims_speed.tensorrt,
+        34: claims_speed.openvino,
+        35: claims_methods.fine_tuning,
+        36: claims_memory.seventy_fine_tuned,
+        37: claims_quality.four_bits_cost,
+        38: claims_memory.cpu_alone,
+        39: claims_tools.pre_quantized,
+        40: claims_tools.not_reversible,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: what is claimed, and the rule.
+        verdict: what the rule says.
+        evidence: where it is shown.
+        sources: titles and addresses: results files measured here, then published figures.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    evidence: Link
+    sources: tuple[tuple[str, str], ...]
+
+
+def load_results(names: Iterable[str] | None = None) -> dict[str, Any]:
+    """What the rules read: results files by name, the quality table, the published figures.
+
+    Args:
+        names: results files; all that some rule needs, where left out.
+
+    Raises:
+        OSError: a file is missing or damaged.
+    """
+    wanted = {*names} if names is not None else {name for one in CLAIMS for name in one.needs}
+    found: dict[str, Any] = {"published": published()}
+    for name in sorted(wanted):
+        if name == "quality":
+            found[name] = {"rows": [asdict(row) for row in quality_table()]}
+        elif name == "evidence":
+            found[name] = {"rows": all_evidence()}
+        elif name != "published":
+            found[name] = results.load(name)
+    return found
+
+
+@cache
+def published() -> Mapping[str, Any]:
+    """The primary sources' figures, each with title and address."""
+    return MappingProxyType(json.loads(PUBLISHED.read_text(encoding="utf-8")))
+
+
+def check_claim(
+    number: int, results: Results | None = None, limits: Limits = claims_thresholds
+) -> Checked:
+    """One claim's verdict.
+
+    Args:
+        number: 1 to 40.
+        results: as :func:`load_results` gives them; what the claim needs is loaded where left out.
+        limits: the thresholds; see :func:`qlearn.course.claims.common.limits_with`.
+
+    Raises:
+        ValueError: no such claim, or results that lack a row that the rule needs.
+        OSError: a results file is missing or damaged.
+    """
+    if number not in RULES:
+        raise ValueError(f"number={number!r} is no claim; choose 1 to {len(RULES)}")
+    claim = CLAIMS[number - 1]
+    read = load_results(claim.needs) if results is None else results
+    verdict = RULES[number](read, limits)
+    files = tuple((f"{name}.json", "") for name in claim.needs)
+    papers = tuple((published()[key]["title"], published()[key]["url"]) for key in verdict.sources)
+    return Checked(claim, verdict, LINKS[number], files + papers)
+
+
+def check_claims(
+    results: Results | None = None, limits: Limits = claims_thresholds
+) -> list[Checked]:
+    """All forty verdicts, in the article's order; arguments and errors as :func:`check_claim`."""
+    read = load_results() if results is None else results
+    return [check_claim(number, read, limits) for number in RULES]
+
+
+def claims_table(checked: Iterable[Checked] | None = None) -> ClaimsTable:
+    """The verdicts as a table that a notebook shows."""
+    rows = list(checked) if checked is not None else check_claims()
+    return ClaimsTable(
+        tuple(
+            (
+                one.claim.number,
+                one.claim.text,
+                one.verdict.verdict,
+                one.verdict.condition,
+                one.verdict.figure,
+                one.sources,
+                one.evidence,
+            )
+            for one in rows
+        )
+    )
