@@ -1,11 +1,10 @@
-"""Runs the package of `src/` from a fresh clone: `python3 -m qlearn book` with nothing installed.
+"""Runs the commands of `tools/` in a fresh clone: `python3 -m qlearn book` with nothing installed.
 
 This folder has no `__init__.py`, so an installed qlearn is always preferred to it.
 Any Python can read this file: it is what says which Python the course needs.
 """
 
 import os
-import runpy
 import sys
 
 NEEDED = (3, 11)
@@ -23,10 +22,7 @@ def other_python():
 
 
 def main():
-    """Check the Python, then hand over to `qlearn.__main__` of the package itself.
-
-    `sys.argv` says which task it is to run.
-    """
+    """Check the Python, then hand over; `sys.argv` says which task it is to run."""
     if sys.version_info < NEEDED:
         found = other_python()
         remedy = "install Python 3.11 and run it with that"
@@ -40,14 +36,10 @@ def main():
             "qlearn: Python %d.%d is too old, the course needs %d.%d or newer; %s."
             % (sys.version_info[0], sys.version_info[1], NEEDED[0], NEEDED[1], remedy)
         )
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path.insert(0, os.path.join(root, "src"))
-    for name in (
-        "qlearn",
-        "qlearn.__main__",
-    ):  # this folder, which stood for the package until here
-        sys.modules.pop(name, None)
-    runpy.run_module("qlearn", run_name="__main__", alter_sys=True)
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from tools.tasks import main as run
+
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

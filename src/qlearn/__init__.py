@@ -1,41 +1,72 @@
 """qlearn: quantization from FP32 bits to INT4 models, readable and tested.
 
-Names load on first use, so that ``import qlearn`` takes milliseconds and needs torch alone.
+Each folder is a room, which says in one sentence what it is and lists what is public in it. Names
+load on first use, so that ``import qlearn`` takes milliseconds and needs torch alone.
 """
 
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "QuantScheme": "numerics.scheme",
-    "QuantizedTensor": "numerics.affine",
-    "quantize": "numerics.affine",
-    "dequantize": "numerics.affine",
-    "fake_quantize": "numerics.affine",
-    "choose_qparams": "numerics.affine",
-    "sqnr": "numerics.affine",
-    "load_model": "models.load",
-    "load_tokenizer": "models.load",
-    "load_tokens": "models.text",
-    "load_reviews": "models.text",
-    "quantize_blockwise": "numerics.codebook",
-    "quantize_model": "convert.model",
-    "copy_for_quantization": "convert.model",
-    "QuantizationReport": "convert.model",
-    "QuantizedLinear": "models.layers.affine",
-    "CodebookLinear": "models.layers.codebook",
-    "save_quantized": "checkpoints.save",
-    "load_quantized": "checkpoints.load",
-    "perplexity": "measure.evaluate",
-    "kl_divergence": "measure.evaluate",
-    "top1_agreement": "measure.evaluate",
-    "compare": "measure.evaluate",
-    "estimate_memory": "measure.memory.inference",
-    "Explorer": "teach.explorer.explorer",
-    "check": "teach.checks.checker",
-}
+
+def lazily(
+    package: str, homes: Mapping[str, Sequence[str]]
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the public names of a package, each loaded when it is first asked for.
+
+    Args:
+        package: its dotted name.
+        homes: from modules, dotted and below the package, to the names that they define.
+
+    Returns:
+        The package's `__all__`, its `__getattr__` and its `__dir__` (PEP 562).
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return sorted(home_of), get, names
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Import, inside the block, packages that an extra of `pyproject.toml` installs.
+
+    Args:
+        extra: its name: `"course"`, `"toolbox"`, `"classroom"` or `"dev"`.
+
+    Raises:
+        ModuleNotFoundError: a package is missing; one sentence says which, and what installs it.
+
+    >>> with needs("course"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    ModuleNotFoundError: no_such_package is missing: it comes with qlearn's extra 'course'; run \
+`pip install -c constraints.txt -e '.[course]'` in a clone of the course
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        raise ModuleNotFoundError(
+            f"{package} is missing: it comes with qlearn's extra {extra!r}; run "
+            f"`pip install -c constraints.txt -e '.[{extra}]'` in a clone of the course",
+            name=error.name,
+        ) from error
+
 
 if TYPE_CHECKING:
     from qlearn.checkpoints.load import load_quantized as load_quantized
@@ -43,6 +74,7 @@ if TYPE_CHECKING:
     from qlearn.convert.model import QuantizationReport as QuantizationReport
     from qlearn.convert.model import copy_for_quantization as copy_for_quantization
     from qlearn.convert.model import quantize_model as quantize_model
+    from qlearn.exercises import check as check
     from qlearn.measure.evaluate import compare as compare
     from qlearn.measure.evaluate import kl_divergence as kl_divergence
     from qlearn.measure.evaluate import perplexity as perplexity
@@ -62,20 +94,53 @@ if TYPE_CHECKING:
     from qlearn.numerics.affine import sqnr as sqnr
     from qlearn.numerics.codebook import quantize_blockwise as quantize_blockwise
     from qlearn.numerics.scheme import QuantScheme as QuantScheme
-    from qlearn.teach.checks.checker import check as check
     from qlearn.teach.explorer.explorer import Explorer as Explorer
 
+__all__, __getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "numerics.scheme": ["QuantScheme"],
+        "numerics.affine": [
+            "QuantizedTensor",
+            "quantize",
+            "dequantize",
+            "fake_quantize",
+            "choose_qparams",
+            "sqnr",
+        ],
+        "models.load": ["load_model", "load_tokenizer"],
+        "models.text": ["load_tokens", "load_reviews"],
+        "numerics.codebook": ["quantize_blockwise"],
+        "convert.model": ["quantize_model", "copy_for_quantization", "QuantizationReport"],
+        "models.layers.affine": ["QuantizedLinear"],
+        "models.layers.codebook": ["CodebookLinear"],
+        "checkpoints.save": ["save_quantized"],
+        "checkpoints.load": ["load_quantized"],
+        "measure.evaluate": ["perplexity", "kl_divergence", "top1_agreement", "compare"],
+        "measure.memory.inference": ["estimate_memory"],
+        "teach.explorer.explorer": ["Explorer"],
+        "exercises": ["check"],
+    },
+)
 
-__all__ = list(_HOME)
+
+class _ShortName(ModuleType):
+    """A public module under a name of its own: its names are those of the module in its room."""
+
+    def __init__(self, name: str, home: str) -> None:
+        super().__init__(f"{__name__}.{name}", f"The names of `{__name__}.{home}`.")
+        self._home = f"{__name__}.{home}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._home), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"qlearn.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'qlearn' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+# Algorithms that notebooks and scripts import from `qlearn.gptq`, wherever their room is.
+for _name, _home in {
+    "awq": "methods.awq",
+    "codebook": "numerics.codebook",
+    "formats": "numerics.formats",
+    "gptq": "methods.gptq",
+    "packing": "numerics.packing",
+}.items():
+    sys.modules[f"{__name__}.{_name}"] = _ShortName(_name, _home)

@@ -7,9 +7,10 @@ import sys
 import venv
 from pathlib import Path
 
+from tools.environment import Environment
+from tools.loaders import layer
+
 from qlearn.models.fetch import cache_folder
-from qlearn.tasks_loaders import layer
-from qlearn.tasks_setup import Environment
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,8 +16,7 @@ from typing import Any
 import nbformat
 import needs
 import pytest
-
-from qlearn.tasks import BUILD_SITE
+from tools.tasks import BUILD_SITE
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600_000  # ms until a page that hangs is given up; Playwright's 30 s are a busy machine's

@@ -22,11 +22,10 @@ from qlearn.checkpoints.layout import (
     check_choice,
     check_whole_words,
     expect,
-    quantized_tensor,
     read_group_size,
     stored_group_size,
 )
-from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.layers.affine import QuantizedLinear, quantized_tensor
 from qlearn.numerics.affine import QuantizedTensor
 from qlearn.numerics.packing import pack, unpack
 from qlearn.numerics.scheme import QuantScheme

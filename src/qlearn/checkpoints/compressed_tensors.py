@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qlearn.checkpoints.layout import Contents, expect, quantized_tensor, read_group_size
-from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.checkpoints.layout import Contents, expect, read_group_size
+from qlearn.models.layers.affine import QuantizedLinear, quantized_tensor
 from qlearn.numerics.affine import QuantizedTensor
 from qlearn.numerics.packing import pack, unpack
 from qlearn.numerics.scheme import QuantScheme

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from qlearn import needs
 from qlearn.checkpoints.assemble import assemble, check_grid, float_weight, placeholder
 from qlearn.checkpoints.gguf.load import load_gguf
 from qlearn.checkpoints.layout import Layout
 from qlearn.checkpoints.save import LAYOUTS
-from qlearn.extras import needs
 from qlearn.models.local_files import check_config, check_memory, first_line, stored_parameters
 from qlearn.numerics.affine import QuantizedTensor
 from qlearn.numerics.codebook import BlockwiseTensor, CodebookScheme

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.assignments import in_assignment
 from qlearn.assignments.shared.question import Question
 from qlearn.course.notebooks.cells import Publication, generated, read_publication
 from qlearn.course.notebooks.normal import normalise
 from qlearn.course.notebooks.tool import find_root, write
-from qlearn.extras import needs
 
 with needs("classroom"):
     import nbformat

@@ -13,8 +13,8 @@ from qlearn.convert.report import LayerReport
 from qlearn.convert.resume import Progress
 from qlearn.models.blocks import block_linears, find_blocks, is_linear, set_module
 from qlearn.models.layers.base import CodesLinear
+from qlearn.models.long_runs import progress_bar
 from qlearn.models.predictor import evaluating
-from qlearn.models.progress_bar import progress_bar
 from qlearn.models.walk import Walk
 from qlearn.numerics.scheme import QuantScheme
 

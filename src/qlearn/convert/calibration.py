@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.convert.statistics import AbsMax, AbsMean, Hessian, Inputs, Statistic
+from qlearn.models.long_runs import progress_bar
 from qlearn.models.predictor import evaluating
-from qlearn.models.progress_bar import progress_bar
 from qlearn.models.walk import Walk, block_layers, in_features, sharing_layers
 
 __all__ = ["AbsMax", "AbsMean", "Hessian", "Inputs", "Statistic", "Walk", "calibrate", "gather"]

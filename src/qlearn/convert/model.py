@@ -21,8 +21,7 @@ from qlearn.convert.resume import Progress, describe
 from qlearn.models.blocks import set_module, weight_of
 from qlearn.models.layers.base import CodesLinear
 from qlearn.models.layers.copies import copy_for_quantization, dequantize_model, dequantized
-from qlearn.models.long_runs import free_memory
-from qlearn.models.progress_bar import progress_bar
+from qlearn.models.long_runs import free_memory, progress_bar
 from qlearn.numerics.scheme import QuantScheme
 
 __all__ = [

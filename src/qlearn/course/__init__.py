@@ -1,1 +1,1 @@
-"""To be said."""
+"""What belongs to this course alone: its chapters, claims, notebooks and capstone."""

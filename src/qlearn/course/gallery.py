@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from qlearn import needs
 from qlearn.course.chapters.ch03.granularity import landing_tile
-from qlearn.extras import needs
 from qlearn.numerics.affine import QuantizedTensor, quantize, sqnr
 from qlearn.numerics.scheme import QuantScheme
 from qlearn.teach.explorer.explorer import Explorer

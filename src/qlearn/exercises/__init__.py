@@ -9,10 +9,12 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
-from qlearn.teach.checks.checker import Exercise
+from qlearn.teach.checks.checker import Exercise, Verdict
+from qlearn.teach.checks.checker import check as check_exercise
 
-__all__ = ["chapters", "find", "in_chapter"]
+__all__ = ["chapters", "check", "find", "in_chapter"]
 
 
 def chapters() -> list[str]:
@@ -51,3 +53,19 @@ def find(exercise_id: str) -> Exercise:
         near = get_close_matches(exercise_id, known, n=3, cutoff=0.5) or sorted(known)
         raise ValueError(f"exercise_id={exercise_id!r} does not exist; try {', '.join(near)}")
     return known[exercise_id]
+
+
+def check(exercise: Exercise | str, answer: Any) -> Verdict:
+    """Check an answer to an exercise, or to the one of an id (``"ch02.scale"``).
+
+    Args:
+        exercise: an exercise, or the id of one.
+        answer: a function, or the predicted value. None and ``...`` count as blank.
+
+    Returns:
+        A verdict that is true where the answer passed, and that Jupyter shows with a table.
+
+    Raises:
+        ValueError: for an id that does not exist, or an exercise whose own reference fails.
+    """
+    return check_exercise(find(exercise) if isinstance(exercise, str) else exercise, answer)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.text import load_reviews
 
 TASK = "movie_sentiment"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.fetch import check_disk
 from qlearn.models.fetch_errors import hub_failure
 from qlearn.models.local_files import (

@@ -5,7 +5,7 @@ import math
 import re
 from pathlib import Path
 
-from qlearn.extras import needs
+from qlearn import needs
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
 

@@ -1,10 +1,13 @@
-"""Giving memory back: a chapter keeps within what a free Binder has."""
+"""What a long run wants: a bar that tells how far it is, and its memory given back."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's mallopt
 _LARGE = 1 << 20  # bytes: a tensor of this size is given back as soon as it is freed
@@ -23,3 +26,20 @@ def free_memory() -> None:
         if hasattr(library, "malloc_trim"):
             library.mallopt(_MMAP_THRESHOLD, _LARGE)
             library.malloc_trim(0)
+
+
+def progress_bar(total: int, title: str, unit: str, shown: bool) -> AbstractContextManager[Any]:
+    """Make a bar to enter with `with`; `update()` counts a step.
+
+    Args:
+        total: steps of the whole run.
+        title: stands before the bar.
+        unit: what one step is, such as `"layer"`.
+        shown: False makes a bar that draws nothing.
+    """
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:  # the core does without it
+        return nullcontext(SimpleNamespace(update=lambda: None))
+    bar: AbstractContextManager[Any] = tqdm(total=total, desc=title, unit=unit, disable=not shown)
+    return bar

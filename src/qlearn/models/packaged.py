@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.fetch import (
     Artifact,
     Member,

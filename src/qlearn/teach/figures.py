@@ -6,7 +6,7 @@ Every helper takes plain sequences, numpy arrays or torch tensors.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.figures_bits import bit_boxes, number_line
 from qlearn.teach.look import (
     COLORS,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.look import COLORS, FIELD_COLORS, PALETTE, SYMBOLS, base_layout
 
 with needs("course"):

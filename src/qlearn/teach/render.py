@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.explorer.bundle import MIME, errors
 from qlearn.teach.explorer.html import markup
 

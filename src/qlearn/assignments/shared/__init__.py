@@ -1,1 +1,1 @@
-"""To be said."""
+"""What the questions of several assignments use."""

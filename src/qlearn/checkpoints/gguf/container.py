@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.local_files import first_line
 
 VERSIONS = (2, 3)

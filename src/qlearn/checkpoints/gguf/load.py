@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from qlearn import needs
 from qlearn.checkpoints.assemble import assemble, check_grid, float_weight, placeholder
 from qlearn.checkpoints.gguf.blocks import SCHEMES, from_blocks
 from qlearn.checkpoints.gguf.container import GgufFile, TensorRow, open_gguf
 from qlearn.checkpoints.gguf.llama import ARCHITECTURE, read_config, stored_rows, tensor_names
 from qlearn.checkpoints.gguf.save import CONVENTION, FLOATS
-from qlearn.extras import needs
 from qlearn.models.local_files import check_memory, first_line
 from qlearn.numerics.affine import QuantizedTensor
 from qlearn.numerics.scheme import CONVENTIONS, QuantScheme

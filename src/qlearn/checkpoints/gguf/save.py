@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from qlearn import needs
 from qlearn.checkpoints.gguf.blocks import SCHEMES, block_type, shared_numbers, to_blocks
 from qlearn.checkpoints.gguf.llama import (
     ARCHITECTURE,
@@ -30,10 +31,8 @@ from qlearn.checkpoints.gguf.llama import (
     tensor_names,
 )
 from qlearn.checkpoints.gguf.tokenizer import tokenizer_metadata
-from qlearn.checkpoints.layout import quantized_tensor
 from qlearn.checkpoints.safetensors_layout import float_tensors
-from qlearn.extras import needs
-from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.layers.affine import QuantizedLinear, quantized_tensor
 from qlearn.models.layers.base import CodesLinear
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""To be said."""
+"""What students hand in: collected, stripped, rebuilt."""

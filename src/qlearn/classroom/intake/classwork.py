@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.assignments.a6.entry import FILE, submitted
 from qlearn.classroom.course import Course, questions_of
 from qlearn.classroom.intake.intake import read_submission
@@ -31,7 +32,6 @@ from qlearn.classroom.marks.grade import grade, room_for
 from qlearn.classroom.marks.nbgrader_files import SMALL_FILES, carry
 from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError, availability
 from qlearn.course.capstone import code_bytes
-from qlearn.extras import needs
 from qlearn.measure.results import usable_cores
 
 with needs("classroom"):

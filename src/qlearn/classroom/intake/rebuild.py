@@ -10,9 +10,9 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
+from qlearn import needs
 from qlearn.assignments.shared.question import Question
 from qlearn.classroom.intake.intake import Cell
-from qlearn.extras import needs
 
 with needs("classroom"):
     import nbformat

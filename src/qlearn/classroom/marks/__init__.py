@@ -1,1 +1,1 @@
-"""To be said."""
+"""Scores, feedback and the class's dashboard."""

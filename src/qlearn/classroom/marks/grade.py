@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.assignments import find
 from qlearn.assignments.shared.measured import remembered
 from qlearn.assignments.shared.question import Mark, Question
@@ -20,7 +21,6 @@ from qlearn.classroom.sandbox.process import LostError
 from qlearn.classroom.sandbox.remote import RemoteFunction
 from qlearn.classroom.sandbox.sandbox import Limits, Room
 from qlearn.classroom.sandbox.session import Session, StoppedError
-from qlearn.extras import needs
 from qlearn.teach.checks.checker import Exercise, Verdict
 
 with needs("classroom"):

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.classroom.course import Course, CourseError
 from qlearn.classroom.intake.classwork import Options, grade_class, take_in
 from qlearn.classroom.marks.feedback import WITHOUT_GENERATED_CELLS, rewrite
-from qlearn.extras import needs
 from qlearn.measure.results import usable_cores
 
 __all__ = ["canvas_rows", "export", "grade_all", "moodle_rows", "read_roster", "scores"]

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 
 with needs("classroom"):
     import nbformat

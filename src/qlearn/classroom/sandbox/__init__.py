@@ -1,1 +1,1 @@
-"""To be said."""
+"""Students' code runs isolated, and only answers calls."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from qlearn.extras import needs
+from qlearn import needs
 
 __all__ = ["Damaged", "Reference", "Unknown", "pack", "unpack"]
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, cast
 
-from qlearn.extras import needs
+from qlearn import needs
 
 MOST_TEXT = 100_000  # characters of a cell's output that are kept
 MOST_OUTPUTS = 50

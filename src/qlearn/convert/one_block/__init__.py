@@ -1,1 +1,1 @@
-"""To be said."""
+"""The calibrated methods, each for one transformer block."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qlearn import needs
 from qlearn.checkpoints.save import save_quantized
 from qlearn.convert.model import quantize_model
-from qlearn.extras import needs
 from qlearn.models.layers.copies import copy_for_quantization
 from qlearn.models.load import load_model, quiet
 from qlearn.numerics.scheme import QuantScheme

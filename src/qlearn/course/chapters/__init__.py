@@ -1,1 +1,1 @@
-"""To be said."""
+"""One module a chapter: its figures, tables and explorers."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.measure.choose.quality import Quality, loss_of, pareto_front
 from qlearn.teach.look import PALETTE, base_layout
 

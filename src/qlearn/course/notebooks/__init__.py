@@ -1,1 +1,1 @@
-"""To be said."""
+"""The chapters' notebooks kept in shape: their form, their cells, their outputs."""

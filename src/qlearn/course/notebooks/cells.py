@@ -8,7 +8,7 @@ from textwrap import dedent
 from typing import Any
 from urllib.parse import quote
 
-from qlearn.extras import needs
+from qlearn import needs
 
 with needs("dev"):
     import nbformat

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 
 with needs("dev"):
     import nbformat

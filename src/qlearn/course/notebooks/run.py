@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 
 with needs("dev"):
     import nbformat

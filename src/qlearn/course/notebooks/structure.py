@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.course.notebooks.cells import Publication, generated
 from qlearn.course.notebooks.normal import normalise
-from qlearn.extras import needs
 
 with needs("dev"):
     import nbformat

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
 from qlearn.course.notebooks.cells import (
     Publication,
     badges,
@@ -20,7 +21,6 @@ from qlearn.course.notebooks.cells import (
 from qlearn.course.notebooks.normal import normalise
 from qlearn.course.notebooks.run import execute
 from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS, check_structure, headings
-from qlearn.extras import needs
 from qlearn.measure.results import save
 
 with needs("dev"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.measure.memory.sizes import Architecture
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qlearn.checkpoints.layout import quantized_tensor
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.blocks import set_module
-from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.layers.affine import QuantizedLinear, quantized_tensor
 from qlearn.numerics.affine import QuantizedTensor
 
 with needs("course"):

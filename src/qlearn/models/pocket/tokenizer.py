@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.pocket.tasks import ALPHABET
 
 if TYPE_CHECKING:

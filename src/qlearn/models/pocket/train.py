@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.models.load import quiet
 from qlearn.models.packaged import POCKET_FOLDER
 from qlearn.models.pocket.batches import ROW, Batch, batches

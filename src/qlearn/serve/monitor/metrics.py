@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.serve.monitor.canary import CanaryResult
 from qlearn.serve.monitor.inputs import InputDrift
 from qlearn.serve.monitor.monitor import Alarm, Monitor

@@ -30,24 +30,19 @@ from qlearn.teach.checks.verdict import Verdict
 __all__ = ["Exercise", "Verdict", "check"]
 
 
-def check(exercise: Exercise | str, answer: Any) -> Verdict:
+def check(exercise: Exercise, answer: Any) -> Verdict:
     """Check an answer. A wrong one never raises: it gets a verdict that says why.
 
     Args:
-        exercise: an exercise, or the id of one (``"ch02.scale"``).
+        exercise: an exercise.
         answer: a function, or the predicted value. None and ``...`` count as blank.
 
     Returns:
         A verdict that is true where the answer passed, and that Jupyter shows with a table.
 
     Raises:
-        ValueError: for an id that does not exist, or an exercise whose own reference fails.
+        ValueError: for an exercise whose own reference fails.
     """
-    if isinstance(exercise, str):
-        # Imported here, since every chapter's exercises import this module.
-        from qlearn.exercises import find
-
-        exercise = find(exercise)
     if is_blank(answer):
         within = accepted(exercise)
         return Verdict(exercise.id, "blank", exercise.task, within and f"A number is {within}.")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.explorer.formula import Choice, Ratio
 
 with needs("course"):

@@ -7,7 +7,7 @@ from importlib.resources import files
 from itertools import count
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.explorer.bundle import Bundle, bundle_controls, bundle_frame, bundle_html
 
 

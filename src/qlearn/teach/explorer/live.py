@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.explorer.bundle import failure
 from qlearn.teach.explorer.controls import Control, Position, values_at
 from qlearn.teach.explorer.grid import as_figure, height

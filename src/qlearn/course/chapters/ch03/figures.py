@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.look import COLORS, DASHES, PALETTE, SYMBOLS, base_layout
 
 with needs("course"):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from qlearn import needs
 from qlearn.course.chapters.ch09.orders import IGNORED, Encoded, answer_logits
-from qlearn.extras import needs
 from qlearn.models.load import MODEL_FILES, locate, quiet
 from qlearn.models.packaged import DEFAULT
 

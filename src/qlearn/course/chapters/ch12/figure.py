@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qlearn import needs
 from qlearn.course.chapters.ch12.tools import REFERENCE, Row, working
-from qlearn.extras import needs
 from qlearn.teach.look import PALETTE, base_layout
 
 with needs("course"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qlearn.extras import needs
+from qlearn import needs
 from qlearn.teach.look import DASHES, PALETTE, SYMBOLS, base_layout
 
 with needs("course"):

@@ -1,1 +1,1 @@
-"""To be said."""
+"""The rules that decide the claims, by what they are about."""

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Alert rules for Prometheus, written and tried out."""

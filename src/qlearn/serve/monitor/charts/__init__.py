@@ -1,1 +1,1 @@
-"""To be said."""
+"""Control charts whose threshold keeps a promised rate of false alarms."""

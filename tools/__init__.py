@@ -1,0 +1,1 @@
+"""The commands of a clone, `python -m qlearn TASK`: its set-up, its site, its tests."""
