@@ -6,8 +6,8 @@ Standard library only: they run before anything is installed.
 import os
 import platform
 
-from tools.loaders import FILES, layer
 from tools.environment import Environment
+from tools.loaders import FILES, layer
 
 MEMORY_A_PROCESS = 4_000_000_000  # bytes: a chapter's kernel, beside a test that holds two models
 MOST_PROCESSES = 8

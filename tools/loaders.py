@@ -11,8 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
-from tools.errors import CommandError, TaskError, diagnose
 from tools.environment import LOG_NAME, Environment, logged, read_stamp
+from tools.errors import CommandError, TaskError, diagnose
 from tools.torch_build import PIP
 
 PACKAGES = ["gptqmodel", "optimum", "torchao"]

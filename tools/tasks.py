@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.checks import check, lint, loaders, run_tests
+from tools.environment import PREFETCH, Environment, setup
 from tools.errors import TaskError
 from tools.loaders import layer
-from tools.environment import PREFETCH, Environment, setup
 
 ROOT = Path(__file__).resolve().parents[1]
 # What Python is given to build the site: strictly, a warning is an error.
@@ -58,8 +58,8 @@ def lab(environment: Environment, more: list[str]) -> int:
 
 
 def notebooks(environment: Environment, more: list[str]) -> int:
-    """Execute the chapters again in place, outputs normalised."""
-    return environment.run(["-m", "qlearn.course.notebooks", "--execute", *more])
+    """Execute the chapters again in place, all or those named, and record what each takes."""
+    return environment.run(["tests/benchmarks/chapters.py", *more])
 
 
 def bench(environment: Environment, more: list[str]) -> int:

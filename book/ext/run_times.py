@@ -16,7 +16,15 @@ from sphinx.application import Sphinx
 
 from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS
 
-RESULTS = Path(__file__).parents[2] / "src" / "qlearn" / "results" / "chapters.json"
+RESULTS = (
+    Path(__file__).parents[2]
+    / "src"
+    / "qlearn"
+    / "measure"
+    / "results"
+    / "course"
+    / "chapters.json"
+)
 HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")
 ORIGIN = ("command", "commit", "modified", "date", "cpu", "cores")
 FIELDS = {"notebook": str, "title": str, "seconds": int | float, "memory_bytes": int}
@@ -66,12 +74,27 @@ def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def sentence(results: dict[str, Any]) -> str:
-    """How the figures came about, as recorded."""
-    modified = ", with changes not yet committed" if results["modified"] else ""
-    return (
-        f"Measured on {results['date'][:10]} with {results['command']}, on {results['cores']} "
-        f"cores of a machine with {results['cpu']}, at commit {results['commit'][:7]}{modified}."
-    )
+    """How the figures came about, as recorded: once for each machine that measured some of them."""
+    machines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for chapter in sorted(results["rows"], key=lambda chapter: chapter["notebook"]):
+        measured = {**results, **chapter}  # a row says itself where it differs from the file
+        machines.setdefault((measured["cpu"], measured["cores"]), []).append(measured)
+    parts = []
+    for (cpu, cores), measured in machines.items():
+        numbers = ", ".join(str(int(chapter["notebook"][:2])) for chapter in measured)
+        which = "" if len(machines) == 1 else f"Chapters {numbers}: "
+        dates = sorted(chapter["date"][:10] for chapter in measured)
+        when = f"on {dates[0]}" if dates[0] == dates[-1] else f"from {dates[0]} to {dates[-1]}"
+        commits = {chapter["commit"][:7]: chapter["modified"] for chapter in measured}
+        at = ", ".join(
+            name + (", modified" if changed else "") for name, changed in commits.items()
+        )
+        verb = "measured" if which else "Measured"
+        parts.append(
+            f"{which}{verb} {when} with {results['command']}, on {cores} cores of a machine with "
+            f"{cpu}, at commit {at}."
+        )
+    return " ".join(parts)
 
 
 def table(lines: list[tuple[str, ...]]) -> nodes.table:

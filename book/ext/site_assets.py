@@ -13,7 +13,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
-ASSETS = ROOT / "src" / "qlearn" / "assets"
+ASSETS = ROOT / "src" / "qlearn" / "teach" / "explorer" / "assets"
 SITE = ROOT / "book" / "site"
 MATHJAX_PATH = "mathjax/tex-mml-chtml.js"
 

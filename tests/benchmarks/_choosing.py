@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _results import save
 from torch import nn
 
 from qlearn import QuantScheme
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 from qlearn.models.blocks import block_linears
 from qlearn.numerics.scheme import GroupSize
 
@@ -101,7 +102,7 @@ def keep(
         name: of the file.
         row: with the entries of :data:`KEY`.
         order: of the models in the file; a model's rows stay in the order they came in.
-        command: as :func:`qlearn.measure.results.save` takes it.
+        command: as :func:`_results.save` takes it.
         size: :func:`sizes` of the row's model.
         extra: further entries of the file.
     """

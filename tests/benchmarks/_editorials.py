@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from _results import save
 
 from qlearn import load_model, load_tokenizer, load_tokens
 from qlearn.measure.evaluate import remember
-from qlearn.measure.results import save
 
 
 class Editorials:

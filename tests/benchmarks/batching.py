@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 from _kernels import BF16, EIGHT, FOUR, check_product, make, swap_linears
+from _results import save
 from int8_speed import torch_layers
 from torch import nn
 from torch.nn.functional import linear as product
 from transformers import DynamicCache
 
 from qlearn import QuantizedLinear, load_model, quantize
-from qlearn.measure.results import save
 
 SIZE, TOKENS = 4096, (1, 8, 32, 128, 512)
 BATCHES, CACHED = (1, 32), 128

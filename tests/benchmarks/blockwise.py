@@ -16,9 +16,9 @@ from pathlib import Path
 
 import bitsandbytes.functional as bnb
 import torch
+from _results import save
 from torch import Tensor
 
-from qlearn.measure.results import save
 from qlearn.models.long_runs import free_memory
 from qlearn.numerics.codebook import FP4, NF4, Codebook, quantize_blockwise
 from qlearn.numerics.nearest import _CHUNK

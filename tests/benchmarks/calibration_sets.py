@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from _results import save
 from rtn_quality import measure
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
 from qlearn.measure.evaluate import Remembered, remember
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 
 ROWS = 6  # of the evaluation split
 METHODS: dict[str, dict[str, Any]] = {

@@ -20,11 +20,12 @@ from typing import Any
 import _capstone_decode
 import torch
 from _capstone_entry import compress, measure_harm
+from _results import save
 from torch import Tensor
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens
 from qlearn.course.capstone import CAPSTONE, PRACTICE, Track, evaluate_entry, measure
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 from qlearn.numerics.affine import fake_quantize
 
 COMMAND = "python tests/benchmarks/capstone.py"

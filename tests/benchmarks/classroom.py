@@ -26,16 +26,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from _results import save
 from hostile_machine import MARK, SECRET
 from hostile_submissions import ATTACKS, ELSEWHERE, some
 from synthetic_class import make_class
 
+from qlearn.classroom.cores import usable_cores
 from qlearn.classroom.course import Course, make_course
 from qlearn.classroom.intake.classwork import Options
 from qlearn.classroom.marks.dashboard import write_dashboard
 from qlearn.classroom.marks.gradebook import grade_all, scores
 from qlearn.classroom.sandbox.sandbox import Limits
-from qlearn.measure.results import save, usable_cores
 
 COMMAND = "make grade-demo"
 ATTACKS_COMMAND = "make grade-demo ARGS=--attacks"

@@ -9,10 +9,10 @@ weight are counted whole.
 from __future__ import annotations
 
 import torch
+from _results import save
 from torch import Tensor
 
 from qlearn import QuantScheme, quantize
-from qlearn.measure.results import save
 from qlearn.numerics.codebook import FP4, NF4, CodebookScheme, quantize_blockwise
 
 COMMAND = "python tests/benchmarks/codebook_error.py"

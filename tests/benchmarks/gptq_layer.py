@@ -14,10 +14,10 @@ import sys
 import time
 
 import torch
+from _results import save
 from torch import Tensor
 
 from qlearn import QuantScheme, quantize
-from qlearn.measure.results import save
 from qlearn.methods.gptq import gptq_quantize, layer_loss
 
 COMMAND = "python tests/benchmarks/gptq_layer.py"

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from _environments import ROOT, python_with
+from _results import save
 
 from qlearn import (
     QuantScheme,
@@ -30,7 +31,6 @@ from qlearn import (
 )
 from qlearn.convert.model import dequantize_model
 from qlearn.measure.harness import TASK, TaskResult, paired_difference, run_harness, write_task
-from qlearn.measure.results import save
 
 COMMAND = "python tests/benchmarks/harness.py"
 MODEL = "smollm2-135m"

@@ -1,6 +1,6 @@
 """The class on JupyterHub, for real: ``results/hub.json``.
 
-A hub with `classroom/jupyterhub_config.py` as it stands, users of the system who log in with their
+A hub with `deploy/jupyterhub_config.py` as it stands, users of the system who log in with their
 passwords, a browser that follows an nbgitpuller link, and assignment 1 there and back through
 nbgrader's exchange. It makes users and folders of the machine (and takes them away again), so it
 runs as root, on a machine that you can throw away, and only when asked:
@@ -26,14 +26,14 @@ from typing import Any
 
 from _hub_client import Person
 from _hub_steps import STEPS
+from _results import save
 from traitlets.config.loader import PyFileConfigLoader
 
 from qlearn.classroom.course import COURSE_ID
-from qlearn.measure.results import save
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python tests/benchmarks/hub.py --on-this-machine"
-CONFIG = Path("/srv/qlearn-class")  # a copy of classroom/
+CONFIG = Path("/srv/qlearn-class")  # a copy of deploy/
 CACHE = Path("/srv/qlearn")
 EXCHANGE = Path("/srv/nbgrader/exchange")
 PACKAGES = ("jupyterhub", "nbgitpuller", "nbgrader", "jupyterlab", "torch", "qlearn")
@@ -42,7 +42,7 @@ PORT, GIT_PORT = 8000, 9418
 
 def names() -> tuple[list[str], list[str]]:
     """Teachers and students, as the configuration names them."""
-    loader = PyFileConfigLoader("jupyterhub_config.py", path=str(ROOT / "classroom"))
+    loader = PyFileConfigLoader("jupyterhub_config.py", path=str(ROOT / "deploy"))
     groups = loader.load_config().JupyterHub.load_groups
     return groups[f"formgrade-{COURSE_ID}"]["users"], groups[f"nbgrader-{COURSE_ID}"]["users"]
 
@@ -98,7 +98,7 @@ def folders(python: Path) -> Iterator[None]:
         if path.exists():
             raise RuntimeError(f"{path} exists: this script would take it away; move it first")
     try:
-        shutil.copytree(ROOT / "classroom", CONFIG)
+        shutil.copytree(ROOT / "deploy", CONFIG)
         quiet(python, "-m", "qlearn", "fetch", env={**os.environ, "QLEARN_CACHE": str(CACHE)})
         EXCHANGE.mkdir(parents=True)
         teachers, _ = names()

@@ -18,10 +18,10 @@ from typing import Any
 
 import bitsandbytes
 import torch
+from _results import save
 from torch import nn
 from torch.nn.functional import linear as product
 
-from qlearn.measure.results import save
 from qlearn.models.layers.int8 import Int8Linear
 from qlearn.numerics.int8 import absmax_int8
 

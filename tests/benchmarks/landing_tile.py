@@ -10,11 +10,12 @@ import json
 import sys
 
 import torch
+from _results import origin
 from safetensors.torch import save_file
 
 from qlearn import load_model
 from qlearn.course.chapters.ch03.granularity import LANDING_TILE, tile_of_largest
-from qlearn.measure.results import FOLDER, origin
+from qlearn.measure.results import FOLDER
 
 MODEL, LAYER, ROWS = "smollm2-135m", "model.layers.10.mlp.down_proj", 16
 
@@ -35,7 +36,7 @@ def main() -> None:
         "command": "python tests/benchmarks/landing_tile.py",
         "measured": json.dumps(origin()),
     }
-    target = FOLDER / LANDING_TILE
+    target = FOLDER / "weights" / LANDING_TILE
     fresh = target.with_suffix(".new")
     save_file({"weight": rows}, fresh, metadata=source)
     fresh.replace(target)

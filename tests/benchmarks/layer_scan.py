@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from _results import save
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, fake_quantize, load_model, load_tokenizer, load_tokens
 from qlearn.measure.evaluate import compare, remember
-from qlearn.measure.results import save
 from qlearn.models.blocks import find_blocks, linear_layers
 
 SCHEME = QuantScheme(3, False, 64)

@@ -15,9 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from _results import save
 from _site import Quiet, built_site, serve
-
-from qlearn.measure import results
 
 LIGHTHOUSE = "lighthouse@12.8.2"  # the newest that node 20 runs
 PAGES = ("book/index.html", "notebooks/03_granularity.html", "book/glossary.html")
@@ -89,7 +88,7 @@ def main(arguments: list[str]) -> None:
     """Measure and write `lighthouse.json`."""
     rows = measure(built_site(arguments))
     command = "python tests/benchmarks/lighthouse.py"
-    results.save("lighthouse", rows, command, unit="of 100", tool=LIGHTHOUSE, preset="desktop")
+    save("lighthouse", rows, command, unit="of 100", tool=LIGHTHOUSE, preset="desktop")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from typing import Any
 
 import psutil
 import torch
+from _results import save
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, estimate_memory, load_model, quantize_model
 from qlearn.measure.memory.architectures import get_architecture
 from qlearn.measure.memory.inference import decode_speed_bound, scheme_bits
-from qlearn.measure.results import save
 from qlearn.models.layers.int8 import SCHEME as INT8
 from qlearn.models.layers.kernel import KernelLinear, use_kernels
 from qlearn.models.long_runs import free_memory

@@ -15,11 +15,11 @@ from statistics import median
 from typing import Any
 
 import torch
+from _results import save
 from torch import Tensor, nn
 
 import qlearn
 from qlearn import QuantScheme, load_model, quantize_model
-from qlearn.measure.results import save
 from qlearn.models.layers.copies import dequantize_model
 from qlearn.models.pocket.batches import encode
 from qlearn.models.pocket.tasks import TASKS, make_questions
@@ -31,7 +31,7 @@ from qlearn.serve.monitor.inputs import prompt_features
 from qlearn.serve.monitor.monitor import InputWatch, Monitor, make_monitor, question_canary
 
 COMMAND = "python tests/benchmarks/monitor.py"
-ASSETS = Path(qlearn.__file__).parent / "assets"
+ASSETS = Path(qlearn.__file__).parent / "serve" / "monitor" / "alerts"
 MODEL, GROUP = "pocket-400k", 32
 PROMPTS = 1000
 STARTS = 20  # prompts at which the round begins: delays are of the median and the worst of these

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from _results import save
 
 from qlearn import load_model
-from qlearn.measure.results import save
 from qlearn.models.packaged import POCKET, POCKET_FOLDER
 from qlearn.models.pocket.questions import accuracy_by_task
 from qlearn.models.pocket.tasks import TASKS

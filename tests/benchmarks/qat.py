@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from _results import save
 from torch import nn
 
 from qlearn import QuantScheme, copy_for_quantization, load_model, quantize_model
 from qlearn.convert.qat import convert_qat, prepare_qat
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 from qlearn.models.packaged import POCKET
 from qlearn.models.pocket.batches import pocket_tokens
 from qlearn.models.pocket.questions import accuracy_by_task

@@ -15,11 +15,11 @@ from types import MethodType
 from typing import Any
 
 import torch
+from _results import save
 from torch import nn
 
 from qlearn import QuantScheme, choose_qparams, load_model
 from qlearn.convert.qat import FakeQuantizedLinear, convert_qat, prepare_qat
-from qlearn.measure.results import save
 from qlearn.methods.qat import as_stored
 from qlearn.models.load import quiet
 from qlearn.models.pocket.batches import pocket_tokens

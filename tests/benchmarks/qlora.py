@@ -18,11 +18,11 @@ import time
 from typing import Any
 
 import torch
+from _results import save
 
 from qlearn import load_model, load_tokenizer
 from qlearn.course.chapters.ch09.orders import draw_new_words, draw_orders, encode, exact_match
 from qlearn.course.chapters.ch09.training import load_nf4, train
-from qlearn.measure.results import save
 
 COMMAND = "python tests/benchmarks/qlora.py"
 SEEDS = (0, 1, 2)

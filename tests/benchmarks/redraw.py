@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from _results import save
 from _site import built_site, serve
-
-from qlearn.measure import results
 
 MOVES = 200
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -87,7 +86,7 @@ def main(arguments: list[str]) -> None:
     rows = measure(built_site(arguments))
     for row in rows:
         sys.stdout.write(f"{row}\n")
-    results.save("redraw", rows, "python tests/benchmarks/redraw.py", unit="ms, one redraw")
+    save("redraw", rows, "python tests/benchmarks/redraw.py", unit="ms, one redraw")
 
 
 if __name__ == "__main__":

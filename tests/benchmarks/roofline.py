@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from _kernels import BF16, EIGHT, FOUR, make
+from _results import save
 from batching import decode_step, measure
 from memory import bandwidth
 from torch.nn.functional import linear
@@ -31,7 +32,6 @@ from qlearn import load_model, load_tokens, quantize_model
 from qlearn.measure.evaluate import compare, remember
 from qlearn.measure.memory.architectures import get_architecture
 from qlearn.measure.memory.parts import cache_bytes
-from qlearn.measure.results import save
 from qlearn.models.layers.kernel import KernelLinear, use_kernels
 from qlearn.models.layers.kernel_llama import fuse_layers
 from qlearn.models.load import load_tokenizer

@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from _results import save
 from torch import Tensor, nn
 
 from qlearn import QuantScheme, load_model, load_tokenizer, load_tokens, quantize_model
 from qlearn.convert.model import copy_for_quantization, dequantize_model
 from qlearn.measure.evaluate import Remembered, compare, remember
-from qlearn.measure.results import save
 from qlearn.numerics.scheme import GroupSize
 
 BITS = (8, 6, 5, 4, 3, 2)

@@ -6,6 +6,7 @@ python tests/benchmarks/sentiment.py
 from __future__ import annotations
 
 import torch
+from _results import save
 
 from qlearn import (
     QuantScheme,
@@ -16,7 +17,6 @@ from qlearn import (
     quantize_model,
 )
 from qlearn.measure.evaluate import area_under_curve, sentiment_scores
-from qlearn.measure.results import save
 
 REVIEWS = 1000
 SCHEMES = [

@@ -19,11 +19,11 @@ from typing import Any
 
 import _serving_watch
 import torch
+from _results import save
 
 from qlearn import load_model, load_tokenizer, quantize_model
 from qlearn.checkpoints.save import save_quantized
 from qlearn.course.chapters.ch13 import save_healthy
-from qlearn.measure.results import save
 from qlearn.models.load import locate
 from qlearn.serve.client import complete
 from qlearn.serve.load import Send, Timing, closed_loop, open_loop

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import bitsandbytes.functional as bnb
 import gguf
 import torch
+from _results import save
 
-from qlearn.measure.results import save
 from qlearn.numerics.affine import quantize
 from qlearn.numerics.packing import pack, unpack
 from qlearn.numerics.scheme import QuantScheme

@@ -29,12 +29,13 @@ from typing import Any
 
 import numpy as np
 from _environments import python_with
+from _results import save
 from _toolbox_facts import described, newest, versions
 from _toolbox_process import THREADS, ToolError, Worker
 from _toolbox_worker import PROMPT, WRITTEN
 
 from qlearn import load_tokenizer, load_tokens
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 from qlearn.models.packaged import converted_folder
 
 FOLDER = Path(__file__).parent

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from _environments import ROOT, python_with
+from _results import save
 from _tool_llamacpp import ENVIRONMENT, REQUIREMENTS
 from _tools_canary import canary
 from _tools_load import loads
@@ -27,7 +28,7 @@ from _tools_starts import starts
 from _tools_weights import gradient, qlora_tensors, round_trips
 
 from qlearn.course.article.call import article_calls, article_folders
-from qlearn.measure.results import load, save
+from qlearn.measure.results import load
 from qlearn.models.packaged import converted_folder
 
 COMMAND = "python tests/benchmarks/tools.py"

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_named(folder, text):
 
 
 def test_every_committed_file_says_where_it_comes_from():
-    for path in results.FOLDER.glob("*.json"):
+    for path in results.FOLDER.rglob("*.json"):
         content = results.load(path.stem)
         missing = [name for name in results.ORIGIN if name not in content]
         assert not missing, f"{path.name} lacks {missing}"

@@ -102,7 +102,7 @@ def test_the_rows_of_the_landing_page(bench, smollm):
     script = bench("landing_tile")
     weight = smollm.get_submodule(script.LAYER).weight.detach()
     first, rows = script.rows_of(weight)
-    with safe_open(results.FOLDER / script.LANDING_TILE, framework="pt") as file:
+    with safe_open(results.FOLDER / "weights" / script.LANDING_TILE, framework="pt") as file:
         assert file.metadata()["first_row"] == str(first)
         assert torch.equal(file.get_tensor("weight"), rows)
 

@@ -9,7 +9,7 @@ from qlearn.measure import results
 from qlearn.models.blocks import block_linears
 from qlearn.models.layers.kernel import KernelLinear
 
-RECORDED = results.FOLDER / "batching.json"
+RECORDED = results.FOLDER / "speed" / "batching.json"
 PRECISIONS = {"layer": ["FP32", "BF16", "INT8", "INT4", "qlearn INT4"]}
 PRECISIONS["model"] = PRECISIONS["layer"][:4]
 

@@ -23,7 +23,7 @@ from qlearn.serve.monitor.misses import design_misses
 from qlearn.serve.monitor.monitor import Alarm, InputWatch, Monitor
 from qlearn.serve.monitor.text import TextResult
 
-ASSETS = Path(qlearn.__file__).parent / "assets"
+ASSETS = Path(qlearn.__file__).parent / "serve" / "monitor" / "alerts"
 THRESHOLDS = {"kl": 4.25, "surprise": 5.0, "answers": 111}
 
 

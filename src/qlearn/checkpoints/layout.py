@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from qlearn.models.layers.affine import QuantizedLinear
 from qlearn.models.layers.base import CodesLinear
 from qlearn.numerics.affine import QuantizedTensor
 from qlearn.numerics.codebook import BlockwiseTensor, CodebookScheme
-from qlearn.numerics.packing import unpack
 from qlearn.numerics.scheme import QuantScheme
 
 if TYPE_CHECKING:
@@ -125,22 +123,6 @@ class Layout(Protocol):
     ) -> QuantizedTensor | BlockwiseTensor:
         """A layer of ``(out_features, in_features)`` out of its tensors."""
         ...
-
-
-def quantized_tensor(layer: QuantizedLinear) -> QuantizedTensor:
-    """Unpack a layer: codes ``[out, in]``, scale and zero-point ``[out, groups]``.
-
-    The scale keeps the dtype that the layer stores it in.
-    """
-    codes = unpack(layer.codes, layer.scheme.bits, layer.in_features)
-    return QuantizedTensor(codes, layer.scale, zero_points(layer), layer.scheme, codes.shape)
-
-
-def zero_points(layer: QuantizedLinear) -> Tensor:
-    """The zero-points of a layer, int32, the shape of its scale."""
-    if layer.zero_point is None:
-        return torch.full_like(layer.scale, layer.scheme.levels // 2, dtype=torch.int32)
-    return unpack(layer.zero_point, layer.scheme.bits, layer.scale.shape[-1]).to(torch.int32)
 
 
 def check_choice(name: str, layout: str, argument: str, value: object, fitting: list[Any]) -> None:

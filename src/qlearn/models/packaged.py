@@ -44,7 +44,7 @@ PACKAGED = {
 }
 # Trained for the course by qlearn.models.pocket.train; their files lie beside this one.
 POCKET = ("pocket-100k", "pocket-400k", "pocket-1m", "pocket-4m")
-POCKET_FOLDER = Path(__file__).parent / "pocket"
+POCKET_FOLDER = Path(__file__).parent / "pocket" / "weights"
 CONVERSION = 1  # raise it when `convert` writes something else: older copies are then replaced
 CONVERTED_BYTES = 545_000_000
 CONVERSION_MEMORY = 1_300_000_000
@@ -107,7 +107,7 @@ def _write_manifest(folder: Path, name: str) -> None:
 def _convert_apart(gguf: Path, target: Path) -> None:
     """Run `convert` in a process of its own: its 1.2 GB peak does not stay in the kernel."""
     print("Converting the weights to float32 (20 s, once)", file=sys.stderr)
-    home = str(Path(__file__).resolve().parents[1])
+    home = str(Path(__file__).resolve().parents[2])
     code = (
         f"import sys; sys.path.insert(0, {home!r}); from pathlib import Path; "
         "from qlearn.models.packaged import convert; "

@@ -87,7 +87,7 @@ QUESTIONS = [
         target="each step within 1e-6 + 0.001% of the reference",
         answer="step",
         make=_make_step,
-        blocked=("qlearn.numerics.affine", "qlearn.exercises"),
+        blocked=("qlearn.numerics", "qlearn.exercises"),
         parts=("any rows", "any rows", "any rows", "negative rows", "rows of zeros"),
     ),
     Question(

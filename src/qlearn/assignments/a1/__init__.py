@@ -14,17 +14,10 @@ from qlearn.assignments.a1.packing import (
 )
 from qlearn.assignments.shared.question import Question
 
-AFFINE = (
-    "qlearn.numerics.affine",
-    "qlearn.exercises",
-    "qlearn.convert.model",
-    "qlearn.course.chapters.ch03.granularity",
-)
-PACKING = (
-    "qlearn.numerics.packing",
-    "qlearn.checkpoints.save",
-    "qlearn.models.layers.affine",
-    "qlearn.exercises",
+# The rooms that hold an answer, or call it.
+ROOMS = (
+    *("qlearn.numerics", "qlearn.convert", "qlearn.checkpoints", "qlearn.models.layers"),
+    *("qlearn.course", "qlearn.exercises"),
 )
 
 QUESTIONS = [
@@ -45,7 +38,7 @@ QUESTIONS = [
         target="scale within 0.001%; zero-points equal",
         answer="choose_grid",
         make=make_grid,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=GRID_PARTS,
     ),
     Question(
@@ -56,7 +49,7 @@ QUESTIONS = [
         target="every code equal",
         answer="quantize",
         make=make_codes,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=CODES_PARTS,
     ),
     Question(
@@ -67,7 +60,7 @@ QUESTIONS = [
         target="within 0.001% + 1e-6",
         answer="dequantize",
         make=make_back,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=BACK_PARTS,
     ),
     Question(
@@ -87,7 +80,7 @@ QUESTIONS = [
         target="every byte equal",
         answer="pack_int4",
         make=make_pack,
-        blocked=PACKING,
+        blocked=ROOMS,
         parts=PACK_PARTS,
     ),
     Question(
@@ -98,7 +91,7 @@ QUESTIONS = [
         target="every code equal",
         answer="unpack_int4",
         make=make_unpack,
-        blocked=PACKING,
+        blocked=ROOMS,
         parts=UNPACK_PARTS,
     ),
     Question(
@@ -110,7 +103,7 @@ QUESTIONS = [
         "reference's surprise at held-out answers",
         answer="pack_model",
         make=make_model,
-        blocked=(*AFFINE, *PACKING),
+        blocked=ROOMS,
         parts=MODEL_PARTS,
         measure=read,
     ),

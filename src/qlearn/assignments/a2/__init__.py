@@ -14,11 +14,10 @@ from qlearn.assignments.a2.scales import (
 from qlearn.assignments.a2.static import STATIC_PARTS, make_static
 from qlearn.assignments.shared.question import Question
 
-AFFINE = (
-    "qlearn.numerics.affine",
-    "qlearn.exercises",
-    "qlearn.convert.model",
-    "qlearn.course.chapters.ch03.granularity",
+# The rooms that hold an answer, or call it.
+ROOMS = (
+    *("qlearn.numerics", "qlearn.convert", "qlearn.checkpoints", "qlearn.models.layers"),
+    *("qlearn.course", "qlearn.exercises"),
 )
 
 QUESTIONS = [
@@ -39,7 +38,7 @@ QUESTIONS = [
         target="exact",
         answer="bits_per_weight",
         make=make_bits,
-        blocked=("qlearn.numerics.scheme", "qlearn.numerics.affine", "qlearn.exercises"),
+        blocked=ROOMS,
         parts=BITS_PARTS,
     ),
     Question(
@@ -50,7 +49,7 @@ QUESTIONS = [
         target="each scale within 0.001%",
         answer="symmetric_scale",
         make=make_scales,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=SCALES_PARTS,
     ),
     Question(
@@ -61,7 +60,7 @@ QUESTIONS = [
         target="codes and zero-points equal; scales within 0.001%",
         answer="quantize_groups",
         make=make_groups,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=GROUPS_PARTS,
     ),
     Question(
@@ -72,7 +71,7 @@ QUESTIONS = [
         target="the best share of every row",
         answer="best_shares",
         make=make_clip,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=CLIP_PARTS,
     ),
     Question(
@@ -83,7 +82,7 @@ QUESTIONS = [
         target="scale within 0.01%; zero-point equal",
         answer="static_grid",
         make=make_static,
-        blocked=("qlearn.convert.statistics", "qlearn.numerics.int8", "qlearn.exercises"),
+        blocked=ROOMS,
         parts=STATIC_PARTS,
     ),
     Question(
@@ -95,7 +94,7 @@ QUESTIONS = [
         "reference's surprise at held-out answers",
         answer="quantize_model",
         make=make_model,
-        blocked=AFFINE,
+        blocked=ROOMS,
         parts=MODEL_PARTS,
         measure=read,
     ),

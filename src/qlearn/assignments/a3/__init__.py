@@ -9,14 +9,8 @@ from qlearn.assignments.a3 import steps as a3_steps
 from qlearn.assignments.a3 import witness as a3_witness
 from qlearn.assignments.shared.question import Question
 
-GPTQ = (
-    "qlearn.methods.gptq",
-    "qlearn.methods.gptq_naive",
-    "qlearn.convert.one_block.gptq",
-    "qlearn.convert.methods",
-    "qlearn.convert.model",
-    "qlearn.exercises",
-)
+# The rooms that hold an answer, or call it.
+ROOMS = ("qlearn.methods", "qlearn.convert", "qlearn.course", "qlearn.exercises")
 
 QUESTIONS = [
     Question(
@@ -36,7 +30,7 @@ QUESTIONS = [
         target="each entry within 0.01% + 1e-4",
         answer="hessian",
         make=a3_steps.make_hessian,
-        blocked=("qlearn.convert.statistics", "qlearn.exercises"),
+        blocked=ROOMS,
         parts=a3_steps.HESSIAN_PARTS,
     ),
     Question(
@@ -47,7 +41,7 @@ QUESTIONS = [
         target="each value within 0.1% + 1e-4",
         answer="best_free",
         make=a3_steps.make_free,
-        blocked=GPTQ,
+        blocked=ROOMS,
         parts=a3_steps.FREE_PARTS,
     ),
     Question(
@@ -67,7 +61,7 @@ QUESTIONS = [
         target="the given code loses at least 5% more than GPTQ, at every width from 3 on",
         answer="witness",
         make=a3_witness.make_witness,
-        blocked=GPTQ,
+        blocked=ROOMS,
         parts=a3_witness.WITNESS_PARTS,
         measure=a3_witness.judge,
     ),
@@ -79,7 +73,7 @@ QUESTIONS = [
         target="every code equal; loss within 0.1% of the right one",
         answer="gptq",
         make=a3_stale.make_gptq,
-        blocked=GPTQ,
+        blocked=ROOMS,
         parts=a3_stale.GPTQ_PARTS,
         measure=a3_stale.judged,
     ),
@@ -91,7 +85,7 @@ QUESTIONS = [
         target="codes and zero-points equal; scales within 0.1%",
         answer="gptq_groups",
         make=a3_groups.make_groups,
-        blocked=GPTQ,
+        blocked=ROOMS,
         parts=a3_groups.GROUPS_PARTS,
     ),
     Question(
@@ -103,7 +97,7 @@ QUESTIONS = [
         "surprise at held-out answers",
         answer="gptq_model",
         make=a3_model.make_model,
-        blocked=GPTQ,
+        blocked=ROOMS,
         parts=a3_model.MODEL_PARTS,
         measure=a3_model.read,
     ),

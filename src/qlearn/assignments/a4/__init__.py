@@ -9,16 +9,8 @@ from qlearn.assignments.a4.parts import make_loss, make_salient, make_scales
 from qlearn.assignments.a4.search import make_search
 from qlearn.assignments.shared.question import Question
 
-_ANSWERS = (
-    "qlearn.methods.awq",
-    "qlearn.convert.one_block.awq_module",
-    "qlearn.convert.model",
-    "qlearn.exercises",
-    "qlearn.convert.folding",
-    "qlearn.convert.one_block.awq",
-    "qlearn.convert.methods",
-    "qlearn.methods.smoothquant",
-)
+# The rooms that hold an answer, or call it.
+ROOMS = ("qlearn.methods", "qlearn.convert", "qlearn.course", "qlearn.exercises")
 
 QUESTIONS = [
     Question(
@@ -29,7 +21,7 @@ QUESTIONS = [
         target="the mask is equal in every column",
         answer="salient",
         make=make_salient,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("real inputs", "real inputs", "a spike and a bias", "a spike and a bias"),
     ),
     Question(
@@ -49,7 +41,7 @@ QUESTIONS = [
         target="each scale within 0.01%",
         answer="channel_scales",
         make=make_scales,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("real inputs", "real inputs", "exponent 0", "a dead input"),
     ),
     Question(
@@ -60,7 +52,7 @@ QUESTIONS = [
         target="the mean squared error within 0.1%",
         answer="output_loss",
         make=make_loss,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("per channel", "groups", "groups"),
     ),
     Question(
@@ -71,7 +63,7 @@ QUESTIONS = [
         target="the exponent itself: 0, 0.05, ... 0.95",
         answer="best_ratio",
         make=make_search,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("groups", "per channel", "per channel", "the last exponent"),
     ),
     Question(
@@ -82,7 +74,7 @@ QUESTIONS = [
         target="each number within 0.01%",
         answer="fold",
         make=make_fold,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("attention", "MLP", "attention"),
     ),
     Question(
@@ -93,7 +85,7 @@ QUESTIONS = [
         target="each number within 0.01%",
         answer="chain",
         make=make_chain,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("without bias", "with bias", "with bias"),
     ),
     Question(
@@ -105,7 +97,7 @@ QUESTIONS = [
         "text that it was not calibrated on",
         answer="awq_block",
         make=make_block,
-        blocked=_ANSWERS,
+        blocked=ROOMS,
         parts=("same outputs", "groups", "per channel"),
         seconds=60.0,
         measure=measure_block,

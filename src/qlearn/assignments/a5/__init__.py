@@ -10,19 +10,11 @@ from qlearn.assignments.a5 import init as a5_init
 from qlearn.assignments.a5 import step as a5_step
 from qlearn.assignments.shared.question import Question
 
-_NF4 = (
-    "qlearn.numerics.codebook",
-    "qlearn.numerics.nearest_compiled",
-    "qlearn.numerics.levels",
-    "qlearn.numerics.nearest",
-    "qlearn.numerics.nested",
-    "qlearn.convert.model",
-    "qlearn.checkpoints.bitsandbytes_layout",
-    "qlearn.course.chapters.ch09.training",
-    "qlearn.models.layers.codebook",
-    "qlearn.convert.methods",
+# The rooms that hold an answer, or call it.
+ROOMS = (
+    *("qlearn.numerics", "qlearn.methods", "qlearn.convert", "qlearn.checkpoints"),
+    *("qlearn.models.layers", "qlearn.measure", "qlearn.course", "qlearn.exercises"),
 )
-_LORA = ("qlearn.methods.lora", "qlearn.methods.lora_files", "qlearn.measure.memory.finetune")
 
 QUESTIONS = [
     Question(
@@ -33,7 +25,7 @@ QUESTIONS = [
         target="each level within 0.001%",
         answer="normal_levels",
         make=a5_codes.make_levels,
-        blocked=_NF4,
+        blocked=ROOMS,
         parts=("NF4", "3 bits", "5 bits", "another offset"),
     ),
     Question(
@@ -44,7 +36,7 @@ QUESTIONS = [
         target="codes equal; absmax within 0.001%",
         answer="quantize_blocks",
         make=a5_codes.make_quantize,
-        blocked=_NF4,
+        blocked=ROOMS,
         parts=("real weights", "a short block", "a block of zeros", "an outlier", "real weights"),
     ),
     Question(
@@ -55,7 +47,7 @@ QUESTIONS = [
         target="codes equal; scales and offset within 0.01%",
         answer="double_quantize",
         make=a5_double.make_double,
-        blocked=_NF4,
+        blocked=ROOMS,
         parts=("whole blocks", "a short block", "whole blocks"),
     ),
     Question(
@@ -76,7 +68,7 @@ QUESTIONS = [
         answer="new_adapter",
         make=a5_init.make_init,
         measure=a5_init.measure_adapter,
-        blocked=_LORA,
+        blocked=ROOMS,
     ),
     Question(
         id="a5.lora",
@@ -86,7 +78,7 @@ QUESTIONS = [
         target="each output within 0.01% + 1e-5",
         answer="lora_forward",
         make=a5_adapters.make_lora,
-        blocked=_NF4 + _LORA,
+        blocked=ROOMS,
         parts=(
             "rows of whole blocks",
             "blocks over the ends of rows",
@@ -101,7 +93,7 @@ QUESTIONS = [
         target="each gradient within 0.01% + 1e-4",
         answer="adapter_gradients",
         make=a5_adapters.make_gradients,
-        blocked=_LORA,
+        blocked=ROOMS,
         parts=("trained", "fresh", "trained"),
     ),
     Question(
@@ -112,7 +104,7 @@ QUESTIONS = [
         target="loss and every number of every adapter within 0.2%",
         answer="qlora_step",
         make=a5_step.make_step,
-        blocked=_NF4 + _LORA,
+        blocked=ROOMS,
         parts=("fresh", "trained", "trained"),
         seconds=60.0,
     ),

@@ -30,7 +30,7 @@ def generator_of(seed: int, stream: int) -> torch.Generator:
 def _tile() -> Tensor:
     from safetensors.torch import load_file
 
-    with as_file(files("qlearn.measure.results") / "landing_tile.safetensors") as path:
+    with as_file(files("qlearn.measure.results") / "weights" / "landing_tile.safetensors") as path:
         (tile,) = load_file(path).values()
     return tile
 

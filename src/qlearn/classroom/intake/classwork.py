@@ -25,6 +25,7 @@ from typing import Any
 
 from qlearn import needs
 from qlearn.assignments.a6.entry import FILE, submitted
+from qlearn.classroom.cores import usable_cores
 from qlearn.classroom.course import Course, questions_of
 from qlearn.classroom.intake.intake import read_submission
 from qlearn.classroom.intake.rebuild import grade_id, rebuild
@@ -32,7 +33,6 @@ from qlearn.classroom.marks.grade import grade, room_for
 from qlearn.classroom.marks.nbgrader_files import SMALL_FILES, carry
 from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError, availability
 from qlearn.course.capstone import code_bytes
-from qlearn.measure.results import usable_cores
 
 with needs("classroom"):
     import nbformat

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from qlearn import needs
+from qlearn.classroom.cores import usable_cores
 from qlearn.classroom.course import Course, CourseError
 from qlearn.classroom.intake.classwork import Options, grade_class, take_in
 from qlearn.classroom.marks.feedback import WITHOUT_GENERATED_CELLS, rewrite
-from qlearn.measure.results import usable_cores
 
 __all__ = ["canvas_rows", "export", "grade_all", "moodle_rows", "read_roster", "scores"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 __all__ = ["ALWAYS", "PACKAGES", "filtered_copy"]
 
-SOURCE = Path(__file__).parents[1]
+SOURCE = Path(__file__).parents[2]
 # Absent for every assignment: the chapters' exercises, the questions, the classroom's own tools.
 ALWAYS = ("qlearn.exercises", "qlearn.assignments", "qlearn.classroom")
-INSIDE = ("__init__.py", "wire.py", "worker.py", "worker_cells.py")  # of the classroom: the worker
+INSIDE = ("__init__.py", "wire.py", "worker.py", "worker_cells.py")  # of the sandbox: the worker
 # Packages whose calls would be the answers: absent too.
 PACKAGES = (
     *("auto_gptq", "awq", "bitsandbytes", "compressed_tensors", "gguf", "gptqmodel", "hqq"),
@@ -55,11 +55,12 @@ def filtered_copy(blocked: Iterable[str], folder: Path) -> Path:
     stub.parent.mkdir(exist_ok=True)
     stub.write_text(STUB, encoding="utf-8")
     (package / "assignments.py").unlink(missing_ok=True)
-    inside = package / "classroom"
+    inside = package / "classroom" / "sandbox"
     (package / "classroom.py").unlink(missing_ok=True)
-    inside.mkdir()
+    inside.mkdir(parents=True)
+    shutil.copy(SOURCE / "classroom" / "__init__.py", inside.parent)
     for file in INSIDE:
-        shutil.copy(SOURCE / "classroom" / file, inside / file)
+        shutil.copy(SOURCE / "classroom" / "sandbox" / file, inside / file)
     # Compiled here once, since the copy is read-only inside.
     compileall.compile_dir(package, quiet=2, stripdir=str(made), prependdir="/qlearn")
     made.chmod(0o755)

@@ -6,7 +6,6 @@
 import argparse
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from qlearn.course.notebooks.cells import (
 )
 from qlearn.course.notebooks.normal import normalise
 from qlearn.course.notebooks.run import execute
-from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS, check_structure, headings
-from qlearn.measure.results import save
+from qlearn.course.notebooks.structure import check_structure, headings
 
 with needs("dev"):
     import nbformat
@@ -99,51 +97,21 @@ def run_again(path: Path, publication: Publication) -> dict[str, Any]:
     }
 
 
-def over_bounds(row: dict[str, Any]) -> str | None:
-    """Say how a chapter's row exceeds what a chapter may take, if it does."""
-    if row["seconds"] <= MAX_SECONDS and row["memory_bytes"] <= MAX_MEMORY:
-        return None
-    return (
-        f"{row['notebook']} took {row['seconds']:.0f} s and {row['memory_bytes'] / 1e9:.2f} GB; "
-        f"a chapter may take {MAX_SECONDS} s and {MAX_MEMORY / 1e9} GB: use fewer rows, a results "
-        "file, or a machine that does nothing else"
-    )
-
-
 def main(arguments: list[str]) -> int:
-    """Check, write or execute notebooks; give the exit status."""
+    """Check or write notebooks; give the exit status."""
     parser = argparse.ArgumentParser(prog="python -m qlearn.course.notebooks", description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="list what is wrong, change nothing")
     action.add_argument("--write", action="store_true", help="renew generated cells and the form")
-    action.add_argument("--execute", action="store_true", help="execute again in place")
     parser.add_argument("notebooks", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     root = find_root(Path.cwd())
     publication = read_publication(root)
-    every = find_chapters(root)
-    chosen = [path.resolve() for path in options.notebooks] or every
+    chosen = [path.resolve() for path in options.notebooks] or find_chapters(root)
     if options.check:
         problems = [f"{p.name}: {line}" for p in chosen for line in check_structure(p, publication)]
         print("\n".join(problems) or f"{len(chosen)} notebooks are in shape.")
         return bool(problems)
-    if options.write:
-        changed = [path.name for path in chosen if refresh(path, publication)]
-        print(f"Changed: {', '.join(changed) or 'nothing'}.")
-        return bool(changed)
-    rows = []
-    for path in chosen:
-        rows.append(run_again(path, publication))
-        seconds, peak = rows[-1]["seconds"], rows[-1]["memory_bytes"]
-        print(f"{path.name}: {seconds} s, {peak / 1e9:.2f} GB", flush=True)
-    excesses = [line for row in rows if (line := over_bounds(row))]
-    if excesses:
-        print("\n".join(excesses), file=sys.stderr)
-        return 1
-    if chosen == every and rows:  # one run, one machine: a part of it would mix two
-        save("chapters", rows, command="make notebooks")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    changed = [path.name for path in chosen if refresh(path, publication)]
+    print(f"Changed: {', '.join(changed) or 'nothing'}.")
+    return bool(changed)

@@ -117,6 +117,22 @@ class QuantizedLinear(CodesLinear):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def quantized_tensor(layer: QuantizedLinear) -> QuantizedTensor:
+    """Unpack a layer: codes ``[out, in]``, scale and zero-point ``[out, groups]``.
+
+    The scale keeps the dtype that the layer stores it in.
+    """
+    codes = unpack(layer.codes, layer.scheme.bits, layer.in_features)
+    return QuantizedTensor(codes, layer.scale, zero_points(layer), layer.scheme, codes.shape)
+
+
+def zero_points(layer: QuantizedLinear) -> Tensor:
+    """The zero-points of a layer, int32, the shape of its scale."""
+    if layer.zero_point is None:
+        return torch.full_like(layer.scale, layer.scheme.levels // 2, dtype=torch.int32)
+    return unpack(layer.zero_point, layer.scheme.bits, layer.scale.shape[-1]).to(torch.int32)
+
+
 def _stored_scale(scale: Tensor) -> Tensor:
     """Float16 where that keeps every scale to 11 bits, else float32."""
     half = torch.finfo(torch.float16)

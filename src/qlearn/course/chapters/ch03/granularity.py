@@ -208,6 +208,6 @@ def landing_tile() -> tuple[Tensor, dict[str, str]]:
     """
     from safetensors import safe_open
 
-    path = files("qlearn.measure.results") / LANDING_TILE
+    path = files("qlearn.measure.results") / "weights" / LANDING_TILE
     with safe_open(str(path), framework="pt") as file:
         return file.get_tensor("weight").float(), dict(file.metadata())

@@ -1,0 +1,100 @@
+"""Sphinx directive ``{room} qlearn.numerics``: what is public in a room, from its own docstrings.
+
+The names are those of the room's ``__all__``, in the order of their modules, so no page can forget
+one. A reference to a name of the package leads to its entry, under whichever path it is written.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+
+DOMAIN = "py"
+
+
+def entry(room: str, name: str) -> list[str]:
+    """The lines that have autodoc describe one public name."""
+    value = getattr(import_module(room), name)
+    path = f"{room}.{name}"
+    if inspect.isclass(value):
+        return [f".. autoclass:: {path}", "   :members:", ""]
+    if callable(value):
+        return [f".. autofunction:: {path}", ""]
+    if inspect.ismodule(value):
+        return [f".. automodule:: {value.__name__}", "   :members:", ""]
+    return [f".. py:data:: {path}", "", f"   {summary(value)}", ""]
+
+
+def summary(value: Any) -> str:
+    """One line on a constant: what it is, and how it prints where that is short."""
+    kind = type(value).__name__
+    text = repr(value)
+    if isinstance(value, dict):
+        return f"A mapping of {len(value)} entries."
+    return f"``{text}``" if len(text) <= 80 and "`" not in text else f"A ``{kind}``."
+
+
+class Room(SphinxDirective):
+    """``{room}`` takes a room's dotted name."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The room's sentence, then an entry for each public name."""
+        room = import_module(self.arguments[0])
+        lines = [inspect.getdoc(room) or "", ""]
+        for name in room.__all__:
+            lines += entry(room.__name__, name)
+        parent = nodes.section()
+        parent.document = self.state.document
+        source = StringList(lines, source=room.__file__ or "")
+        self.state.nested_parse(source, self.content_offset, parent)
+        return parent.children
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element
+) -> nodes.Node | None:
+    """Lead `qlearn.numerics.affine.quantize` to `qlearn.numerics.quantize`; else to no place.
+
+    Types of other packages stand in signatures without a link, since the site has no other host.
+    """
+    if node.get("refdomain") != DOMAIN:
+        return None
+    last = str(node.get("reftarget", "")).rpartition(".")[2]
+    found = [
+        (name, entry)
+        for name, entry in env.get_domain(DOMAIN).objects.items()  # type: ignore[attr-defined]
+        if name.rpartition(".")[2] == last and name.startswith("qlearn")
+    ]
+    if len(found) != 1 or not app.builder:
+        return contnode
+    name, place = found[0]
+    return nodes.reference(
+        "",
+        "",
+        contnode,
+        internal=True,
+        refuri=f"{app.builder.get_relative_uri(node['refdoc'], place.docname)}#{place.node_id}",
+        reftitle=name,
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.setup_extension("sphinx.ext.napoleon")
+    app.config.autodoc_typehints = "signature"
+    app.config.autodoc_member_order = "bysource"
+    app.config.python_use_unqualified_type_names = True
+    app.add_directive("room", Room)
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
