@@ -87,7 +87,8 @@ def sentence(results: dict[str, Any]) -> str:
         when = f"on {dates[0]}" if dates[0] == dates[-1] else f"from {dates[0]} to {dates[-1]}"
         commits = {chapter["commit"][:7]: chapter["modified"] for chapter in measured}
         at = ", ".join(
-            name + (", modified" if changed else "") for name, changed in commits.items()
+            name + (", with changes not yet committed" if changed else "")
+            for name, changed in commits.items()
         )
         verb = "measured" if which else "Measured"
         parts.append(

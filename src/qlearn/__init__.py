@@ -125,22 +125,32 @@ __all__, __getattr__, __dir__ = lazily(
 
 
 class _ShortName(ModuleType):
-    """A public module under a name of its own: its names are those of the module in its room."""
+    """A public module under a name of its own, for `from qlearn.gptq import gptq_quantize`."""
 
-    def __init__(self, name: str, home: str) -> None:
-        super().__init__(f"{__name__}.{name}", f"The names of `{__name__}.{home}`.")
-        self._home = f"{__name__}.{home}"
+    def __init__(self, name: str, homes: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(f"{__name__}.{name}", f"Public names of `{', '.join(homes)}`.")
+        home_of = {each: home for home, names in homes.items() for each in names}
+        vars(self).update(__all__=sorted(home_of), _home_of=home_of)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self._home), name)
+        # Nothing else is looked up: whoever walks through all modules must not load torch.
+        if name not in vars(self)["_home_of"]:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{vars(self)['_home_of'][name]}"), name)
 
 
-# Algorithms that notebooks and scripts import from `qlearn.gptq`, wherever their room is.
-for _name, _home in {
-    "awq": "methods.awq",
-    "codebook": "numerics.codebook",
-    "formats": "numerics.formats",
-    "gptq": "methods.gptq",
-    "packing": "numerics.packing",
+# What notebooks and scripts of readers import by these names, wherever its room is.
+for _name, _homes in {
+    "awq": {"methods.awq": ["AwqResult", "awq_search"]},
+    "codebook": {
+        "numerics.codebook": ["FP4", "NF4", "BlockwiseTensor", "CodebookScheme"]
+        + ["quantize_blockwise"],
+    },
+    "formats": {
+        "numerics.formats": ["BF16", "FP4_E2M1", "FP8_E4M3", "FP8_E5M2", "FP16", "FP32"]
+        + ["INT4", "INT8", "decode", "encode", "fields", "neighbours"],
+    },
+    "gptq": {"methods.gptq": ["gptq_quantize"]},
+    "packing": {"numerics.packing": ["pack", "unpack"]},
 }.items():
-    sys.modules[f"{__name__}.{_name}"] = _ShortName(_name, _home)
+    sys.modules[f"{__name__}.{_name}"] = _ShortName(_name, _homes)

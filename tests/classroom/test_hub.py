@@ -28,7 +28,7 @@ def test_jupyterhub_knows_every_setting_and_takes_its_value():
     from jupyterhub.auth import PAMAuthenticator
     from jupyterhub.spawner import LocalProcessSpawner
 
-    config = configuration("jupyterhub_config.py", ROOT / "classroom")
+    config = configuration("jupyterhub_config.py", ROOT / "deploy")
     classes = {"JupyterHub": JupyterHub, "Authenticator": PAMAuthenticator}
     classes["Spawner"] = LocalProcessSpawner
     assert set(config) == set(classes)
@@ -53,7 +53,7 @@ def test_nbgrader_knows_every_setting():
 
     from qlearn.classroom.course import COURSE_ID
 
-    config = configuration("nbgrader_config.py", ROOT / "classroom")
+    config = configuration("nbgrader_config.py", ROOT / "deploy")
     assert Authenticator(config=config).plugin_class is JupyterHubAuthPlugin
     assert CourseDirectory(config=config).course_id == COURSE_ID
     assert "root" in Exchange.class_traits(config=True)

@@ -25,7 +25,7 @@ SOURCE = ROOT / "src" / "qlearn"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"Explorer"}  # names of `qlearn` that need an extra as soon as they are imported
 ON_THE_HOST = {"google"}  # google.colab is Colab's own
-WITHOUT = {"progress_bar.py": {"tqdm"}}  # does without where it is missing
+WITHOUT = {"long_runs.py": {"tqdm"}}  # does without where it is missing
 
 
 def modules():
@@ -92,7 +92,7 @@ def third_party(path):
             continue
         named = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
         for root in {name.partition(".")[0] for name in named}:
-            if root not in sys.stdlib_module_names and root != "qlearn":
+            if root not in sys.stdlib_module_names and root not in ("qlearn", "tools"):
                 yield ast.unparse(node), root, extras.get(id(node))
 
 

@@ -69,7 +69,7 @@ def test_the_hooks_run_what_the_checks_run():
         "ruff format",
         "mypy",
         "lint-imports",
-        "qlearn.course.notebooks.tool",
+        "qlearn.course.notebooks",
     ):
         assert tool in checks
         assert tool in hooks

@@ -30,7 +30,7 @@ def bare_clone(tmp_path):
     python = Path(sys.base_prefix) / ("python.exe" if os.name == "nt" else "bin/python3")
     if not python.exists():
         pytest.skip(f"no interpreter at {python}")
-    for name in ("qlearn", "src", "pyproject.toml", "constraints.txt"):
+    for name in ("qlearn", "src", "tools", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
 
     def run(*arguments):
@@ -47,7 +47,7 @@ def bare_clone(tmp_path):
     "arguments",
     [
         ["qlearn", "--help"],
-        ["qlearn.course.capstone_board", "--help"],
+        ["qlearn.capstone_board", "--help"],
         *(["qlearn", task, "--help"] for task in tasks.TASKS),
         ["qlearn", "test", "-k", "packing", "-h"],
     ],
@@ -68,7 +68,9 @@ def test_an_unknown_task_names_those_there_are(bare_clone):
     assert "choose from" in shown.stderr
 
 
-@pytest.mark.parametrize("program", ["capstone_board", "notebooks", "classroom", "pocket_train"])
+@pytest.mark.parametrize(
+    "program", ["course.capstone_board", "course.notebooks", "classroom", "models.pocket.train"]
+)
 def test_each_program_of_the_package_describes_itself(program):
     command = [sys.executable, "-m", f"qlearn.{program}", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -103,7 +105,7 @@ def commands(monkeypatch, tmp_path):
     [
         (["test", "-k", "packing"], ["-m", "pytest", "-k", "packing"]),
         (["book"], ["-c", "from jupyter_book.cli.main import main; main()", "build", "."]),
-        (["notebooks"], ["-m", "qlearn.course.notebooks", "--execute"]),
+        (["notebooks"], ["tests/benchmarks/chapters.py"]),
         (["lab", "--no-browser"], ["-m", "jupyterlab"]),
         (["capstone-board", "entries.json"], ["-m", "qlearn.course.capstone_board"]),
     ],

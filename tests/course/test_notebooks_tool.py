@@ -17,6 +17,7 @@ from qlearn.course.notebooks.compare import differences
 from qlearn.course.notebooks.normal import WIDGET_VIEW, normalise
 from qlearn.course.notebooks.run import execute
 from qlearn.course.notebooks.structure import EXPLORER, IGNORED
+from qlearn.measure import results
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,29 +92,36 @@ def test_a_run_gives_outputs_seconds_and_the_peak(tmp_path):
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A clone with one chapter, and the results file redirected into it."""
+    """A clone with two chapters, and its results files."""
     (tmp_path / "_config.yml").write_text("repository: {url: 'https://github.com/me/course'}")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.1.0"')
     (tmp_path / "notebooks").mkdir()
-    cells = [new_markdown_cell("# 1. Title"), new_code_cell("6 * 7")]
-    notebooks.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_title.ipynb")
+    for number, name in ((1, "title"), (2, "other")):
+        cells = [new_markdown_cell(f"# {number}. {name.title()}"), new_code_cell("6 * 7")]
+        path = tmp_path / "notebooks" / f"0{number}_{name}.ipynb"
+        notebooks.write(new_notebook(cells=cells), path)
     monkeypatch.chdir(tmp_path)
-    saved = {}
-    monkeypatch.setattr(notebooks, "save", lambda name, rows, command: saved.update({name: rows}))
-    return types.SimpleNamespace(path=tmp_path / "notebooks" / "01_title.ipynb", saved=saved)
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    return types.SimpleNamespace(path=tmp_path / "notebooks" / "01_title.ipynb")
 
 
-def test_the_command_executes_in_place_and_measures(clone, capsys):
-    assert notebooks.main(["--execute"]) == 0
+def test_the_command_executes_in_place_and_records_a_row_a_chapter(bench, clone, capsys):
+    script = bench("chapters")
+    assert script.main([]) == 0
     done = nbformat.read(clone.path, as_version=4)
     assert done.cells[3].outputs[0].data["text/plain"] == "42"
     assert [cell.execution_count for cell in done.cells if cell.cell_type == "code"] == [1, 2]
-    (row,) = clone.saved["chapters"]
+    row, other = results.load("chapters")["rows"]
     assert row["notebook"] == "01_title"
     assert row["title"] == "1. Title"
     assert row["seconds"] > 0
     assert 20_000_000 < row["memory_bytes"] < 500_000_000
+    assert row["cores"] and row["cpu"] and row["date"]
     assert "01_title.ipynb: " in capsys.readouterr().out
+    assert script.main([str(clone.path)]) == 0  # one chapter measured anew: one row is new
+    again, same = results.load("chapters")["rows"]
+    assert same == other
+    assert again["date"] >= row["date"]
 
 
 @pytest.mark.parametrize(
@@ -121,15 +129,15 @@ def test_the_command_executes_in_place_and_measures(clone, capsys):
     [(91.0, 10**9, "took 91 s and 1.00 GB"), (9.0, 17 * 10**8, "took 9 s and 1.70 GB")],
 )
 def test_a_chapter_over_its_bounds_is_told_and_not_published(
-    clone, monkeypatch, capsys, seconds, peak, words
+    bench, clone, monkeypatch, capsys, seconds, peak, words
 ):
     def run(path):
         return nbformat.read(path, as_version=4), seconds, peak
 
     monkeypatch.setattr(notebooks, "execute", run)
-    assert notebooks.main(["--execute"]) == 1
+    assert bench("chapters").main([str(clone.path)]) == 1
     assert words in capsys.readouterr().err
-    assert clone.saved == {}
+    assert results.find("chapters") is None
 
 
 def test_write_changes_once_and_check_lists_what_is_left(clone, capsys):
@@ -226,7 +234,7 @@ def pytester_folder(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(ROOT / "conftest.py", folder)
-        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {ROOT / 'tests'}\n"
+        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {ROOT / 'tests/helpers'} {ROOT / 'tests/plugins'}\n"
         (folder / "pytest.ini").write_text(settings)
         cell = new_code_cell(code, metadata={"tags": [IGNORED]}, execution_count=1)
         bundle = {"version": 1, "pool": [], "frames": [{"y": y}]}

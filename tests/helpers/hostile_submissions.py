@@ -34,8 +34,8 @@ class Tried:
         return OUTCOMES[self.kind] if self.test else "not tried"
 
 
-_CLASS = "tests/test_classroom_class.py::"
-_CAPSTONE = "tests/test_capstone.py::"
+_CLASS = "tests/classroom/test_class.py::"
+_CAPSTONE = "tests/course/test_capstone.py::"
 ELSEWHERE = {
     "`../` in the class's zip": Tried(
         "machine",
@@ -77,25 +77,25 @@ ELSEWHERE = {
         "points",
         "the original weights in place of the entry's",
         "no model is mounted where a capstone is graded",
-        "tests/test_classroom_sandbox.py::test_a_room_without_models_has_none",
+        "tests/classroom/test_sandbox.py::test_a_room_without_models_has_none",
     ),
     "a second hand-in": Tried(
         "open",
         "a table of the cases that feedback has shown",
         "works for the same seed; another seed leaves it half at the most",
-        "tests/test_attacks.py::test_a_table_of_cases_is_worth_nothing_with_another_seed",
+        "tests/classroom/test_attacks.py::test_a_table_of_cases_is_worth_nothing_with_another_seed",
     ),
     "expected values from the package": Tried(
         "open",
         "`find('a1.noise').exercise(0).expected`, or trying until the check says yes",
         "predictions are the same for every seed: treat them as practice",
-        "tests/test_attacks.py::test_predictions_can_be_read_from_the_package",
+        "tests/classroom/test_attacks.py::test_predictions_can_be_read_from_the_package",
     ),
     "`--without-isolation`": Tried(
         "open",
         "reads and writes the teacher's files",
         "do not use it with code of others",
-        "tests/test_attacks.py::test_without_isolation_nothing_is_safe",
+        "tests/classroom/test_attacks.py::test_without_isolation_nothing_is_safe",
     ),
     "trained on the evaluation text": Tried(
         "open",

@@ -14,39 +14,45 @@ ROWS = [{"bits": 4, "perplexity": 55.16}, {"bits": 3, "perplexity": 134.5}]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
-    return tmp_path / "results"
+    return tmp_path / "results" / "quality"
 
 
-def test_rows_come_back_with_their_origin(folder):
-    path = results.save("rtn", ROWS, "python -m qlearn bench rtn", model="tiny")
+@pytest.fixture
+def writer(bench):
+    """The benchmarks' writer of results."""
+    return bench("_results")
+
+
+def test_rows_come_back_with_their_origin(writer, folder):
+    path = writer.save("rtn", ROWS, "python -m qlearn bench rtn", model="tiny", kind="quality")
     assert path == folder / "rtn.json"
     content = results.load("rtn")
     assert content["rows"] == ROWS
     assert content["command"] == "python -m qlearn bench rtn"
     assert content["model"] == "tiny"
-    assert set(results.ORIGIN) < set(content)
+    assert set(writer.ORIGIN) < set(content)
     assert content["versions"]["torch"] == metadata.version("torch")
     assert content["cores"] >= 1
     assert content["cpu"]
     assert [file.name for file in folder.iterdir()] == ["rtn.json"]
 
 
-def test_the_commit_is_this_repository_s():
-    commit = results.origin()["commit"]
+def test_the_commit_is_this_repository_s(writer):
+    commit = writer.origin()["commit"]
     assert commit == "unknown" or len(bytes.fromhex(commit)) == 20
 
 
-def test_a_refused_value_leaves_the_old_file_as_it_was(folder):
-    results.save("rtn", ROWS, "command")
+def test_a_refused_value_leaves_the_old_file_as_it_was(writer, folder):
+    writer.save("rtn", ROWS, "command", kind="quality")
     before = (folder / "rtn.json").read_bytes()
     with pytest.raises(ValueError, match=r"\.item\(\)"):
-        results.save("rtn", [{"perplexity": torch.tensor(1.0)}], "command")
+        writer.save("rtn", [{"perplexity": torch.tensor(1.0)}], "command", kind="quality")
     assert (folder / "rtn.json").read_bytes() == before
     assert [file.name for file in folder.iterdir()] == ["rtn.json"]
 
 
-def test_an_interrupted_write_leaves_the_old_file_as_it_was(folder, monkeypatch):
-    path = results.save("rtn", ROWS, "command")
+def test_an_interrupted_write_leaves_the_old_file_as_it_was(writer, folder, monkeypatch):
+    path = writer.save("rtn", ROWS, "command", kind="quality")
     before = path.read_bytes()
 
     def full(self, _target):
@@ -54,7 +60,7 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(folder, monkeypatch)
 
     monkeypatch.setattr(type(path), "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        results.save("rtn", [{"bits": 2}], "command")
+        writer.save("rtn", [{"bits": 2}], "command", kind="quality")
     assert path.read_bytes() == before
     assert [file.name for file in folder.iterdir()] == ["rtn.json"]
 
@@ -73,34 +79,34 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(folder, monkeypatch)
         (("a", ROWS, "c"), {"date": "today"}, ["date=", "another name"]),
     ],
 )
-def test_bad_input_to_save(folder, arguments, extra, parts):
+def test_bad_input_to_save(writer, folder, arguments, extra, parts):
     with pytest.raises(ValueError, match=r".+") as caught:
-        results.save(*arguments, **extra)
+        writer.save(*arguments, **extra, kind="quality")
     for part in parts:
         assert part in str(caught.value)
     assert not folder.exists()
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_missing_file_names_those_there_are():
+def test_a_missing_file_names_those_there_are(writer):
     with pytest.raises(FileNotFoundError, match=r"'rtn'.*none yet.*qlearn bench"):
         results.load("rtn")
-    results.save("layers", ROWS, "command")
+    writer.save("layers", ROWS, "command", kind="quality")
     with pytest.raises(FileNotFoundError, match=r"\(layers\)"):
         results.load("rtn")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"rows": []})])
-def test_a_damaged_file_is_named(folder, text):
-    folder.mkdir()
+def test_a_damaged_file_is_named(writer, folder, text):
+    folder.mkdir(parents=True)
     (folder / "rtn.json").write_text(text)
     with pytest.raises(OSError, match=r"rtn\.json is damaged.*git checkout"):
         results.load("rtn")
 
 
-def test_every_committed_file_says_where_it_comes_from():
+def test_every_committed_file_says_where_it_comes_from(writer):
     for path in results.FOLDER.rglob("*.json"):
         content = results.load(path.stem)
-        missing = [name for name in results.ORIGIN if name not in content]
+        missing = [name for name in writer.ORIGIN if name not in content]
         assert not missing, f"{path.name} lacks {missing}"
         assert content["rows"], path.name

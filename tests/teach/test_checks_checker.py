@@ -233,5 +233,7 @@ def test_the_exercise_is_proven():
 
 
 def test_unknown_ids():
+    from qlearn.exercises import check
+
     with pytest.raises(ValueError, match="chapter='chXX' has no exercises"):
         check("chXX.scale", 3)

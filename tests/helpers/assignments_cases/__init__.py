@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 
+import qlearn
 from qlearn.assignments.shared.question import resolve
 
 __all__ = ["answer_from", "cases_of", "memorized", "spoil", "without"]
@@ -50,15 +51,18 @@ def spoil(source: str, *changes: tuple[str, str]) -> str:
 
 @contextmanager
 def without(blocked: tuple[str, ...]) -> Iterator[None]:
-    """Importing these modules fails, as it does where submissions are graded."""
-    modules = {name: sys.modules.get(name) for name in blocked}
+    """Importing from these rooms or modules fails, as it does where submissions are graded."""
+    inside = tuple(f"{name}." for name in blocked)
+    loaded = {name for name in sys.modules if name.startswith(inside)}
     with pytest.MonkeyPatch.context() as patch:
-        for name, module in modules.items():
+        for name in qlearn.__all__:  # what was loaded lazily stays at the top
+            patch.delattr(qlearn, name, raising=False)
+        for name in sorted({*blocked, *loaded}, reverse=True):  # the inner ones first
+            parent, _, own = name.rpartition(".")
+            if sys.modules.get(name) and hasattr(sys.modules[parent], own):
+                patch.delattr(sys.modules[parent], own)
             # None makes an import fail, also one of a module that is loaded already.
             patch.setitem(sys.modules, name, None)
-            parent, _, own = name.rpartition(".")
-            if module is not None and hasattr(sys.modules[parent], own):
-                patch.delattr(sys.modules[parent], own)
         yield
 
 
