@@ -143,12 +143,15 @@ class _ShortName(ModuleType):
 for _name, _homes in {
     "awq": {"methods.awq": ["AwqResult", "awq_search"]},
     "codebook": {
-        "numerics.codebook": ["FP4", "NF4", "BlockwiseTensor", "CodebookScheme"]
-        + ["quantize_blockwise"],
+        "numerics.codebook": [
+            *("FP4", "NF4", "BlockwiseTensor", "CodebookScheme", "quantize_blockwise")
+        ],
     },
     "formats": {
-        "numerics.formats": ["BF16", "FP4_E2M1", "FP8_E4M3", "FP8_E5M2", "FP16", "FP32"]
-        + ["INT4", "INT8", "decode", "encode", "fields", "neighbours"],
+        "numerics.formats": [
+            *("BF16", "FP4_E2M1", "FP8_E4M3", "FP8_E5M2", "FP16", "FP32", "INT4", "INT8"),
+            *("decode", "encode", "fields", "neighbours"),
+        ],
     },
     "gptq": {"methods.gptq": ["gptq_quantize"]},
     "packing": {"numerics.packing": ["pack", "unpack"]},
