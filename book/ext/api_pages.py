@@ -20,10 +20,24 @@ from sphinx.util.docutils import SphinxDirective
 DOMAIN = "py"
 
 
+def home(value: Any, name: str, room: str) -> str:
+    """The innermost room in which a name is public: there it is described, elsewhere it leads there."""
+    parts = str(getattr(value, "__module__", None) or room).split(".")
+    for count in range(len(parts), 1, -1):
+        candidate = ".".join(parts[:count])
+        if name in getattr(import_module(candidate), "__all__", ()) and count < len(parts):
+            return candidate
+    return room
+
+
 def entry(room: str, name: str) -> list[str]:
-    """The lines that have autodoc describe one public name."""
+    """The lines that have autodoc describe one public name, or that lead to its description."""
     value = getattr(import_module(room), name)
-    path = f"{room}.{name}"
+    place = home(value, name, room)
+    path = f"{place}.{name}"
+    if place != room:
+        said = (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
+        return [f"- :py:obj:`{name} <{path}>`: {said}", ""]
     if inspect.isclass(value):
         return [f".. autoclass:: {path}", "   :members:", ""]
     if callable(value):
@@ -50,9 +64,10 @@ class Room(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The room's sentence, then an entry for each public name."""
         room = import_module(self.arguments[0])
-        lines = [inspect.getdoc(room) or "", ""]
+        lines = ["````{eval-rst}", *(inspect.getdoc(room) or "").splitlines(), ""]
         for name in room.__all__:
             lines += entry(room.__name__, name)
+        lines += ["````"]
         parent = nodes.section()
         parent.document = self.state.document
         source = StringList(lines, source=room.__file__ or "")
@@ -88,13 +103,24 @@ def resolve(
     )
 
 
+def readable(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: Any
+) -> tuple[str, Any] | None:
+    """A default that is made anew for each instance is no expression; Sphinx wants one."""
+    if signature and "<factory>" in signature:
+        return signature.replace("<factory>", "..."), returns
+    return None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.config.autodoc_typehints = "signature"
+    app.config.autodoc_preserve_defaults = True  # as the source has them, not as they print
     app.config.autodoc_member_order = "bysource"
     app.config.python_use_unqualified_type_names = True
     app.add_directive("room", Room)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-signature", readable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
