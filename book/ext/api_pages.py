@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -21,7 +22,7 @@ DOMAIN = "py"
 
 
 def home(value: Any, name: str, room: str) -> str:
-    """The innermost room in which a name is public: there it is described, elsewhere it leads there."""
+    """The innermost room in which a name is public, where it is described; others lead there."""
     parts = str(getattr(value, "__module__", None) or room).split(".")
     for count in range(len(parts), 1, -1):
         candidate = ".".join(parts[:count])
@@ -51,6 +52,8 @@ def summary(value: Any) -> str:
     """One line on a constant: what it is, and how it prints where that is short."""
     kind = type(value).__name__
     text = repr(value)
+    if isinstance(value, Path):
+        return "A folder of the package."
     if isinstance(value, dict):
         return f"A mapping of {len(value)} entries."
     return f"``{text}``" if len(text) <= 80 and "`" not in text else f"A ``{kind}``."

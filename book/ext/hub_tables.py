@@ -1,7 +1,7 @@
 """Sphinx directives of the page on JupyterHub: ``{hub-memory}`` and ``{hub-walk}``.
 
-Their numbers come from ``src/qlearn/measure/results/hub.json``, which ``tests/benchmarks/hub.py`` writes
-after a walk through all steps of a class, and from ``chapters.json``.
+Their numbers come from ``src/qlearn/measure/results/hub.json``, which ``tests/benchmarks/hub.py``
+writes after a walk through all steps of a class, and from ``chapters.json``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sphinx directive ``{run-times}``: each chapter's run time and memory, as last measured.
 
-Nothing in the table is typed by hand: it is read from ``src/qlearn/measure/results/chapters.json`` while
-the site is built. A missing or damaged file is an error of the build.
+Nothing in the table is typed by hand: it is read from ``src/qlearn/measure/results/chapters.json``
+while the site is built. A missing or damaged file is an error of the build.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sphinx directive `{qlearn-explorer} name`: an explorer of `qlearn.course.gallery` on a page of prose."""
+"""Sphinx directive `{qlearn-explorer} name`: one of `qlearn.course.gallery` on a page of prose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class ExplorerDirective(Directive):
         name = self.arguments[0]
         if name not in gallery.EXPLORERS:
             raise self.error(
-                f"qlearn.course.gallery has no explorer {name!r}; choose {', '.join(gallery.EXPLORERS)}"
+                f"qlearn.course.gallery has no explorer {name!r}; choose "
+                f"{', '.join(gallery.EXPLORERS)}"
             )
         html = markup(gallery.EXPLORERS[name]().bundle(), f"qx-gallery-{name}")
         return [nodes.raw(text=html, format="html")]

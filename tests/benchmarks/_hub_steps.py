@@ -144,7 +144,7 @@ def students_work(people: People, facts: Facts) -> Found:
 def student_loads_the_model(people: People, facts: Facts) -> Found:
     """Load the model from the folder that all share, and predict with it."""
     who = facts["students"][1]
-    code = "import torch\nfrom qlearn.models.load import load_model\nmodel = load_model('smollm2-135m')\n"
+    code = "import torch\nfrom qlearn import load_model\nmodel = load_model('smollm2-135m')\n"
     code += "with torch.no_grad():\n    model(torch.arange(256)[None])\n"
     code += "print(model.num_parameters())"
     (printed,) = people[who].run(code, keep=True)

@@ -4,8 +4,8 @@ Four precisions: float32, bfloat16, INT8 (one scale an output) and INT4 (groups 
 rounded to nearest, with embedding and norms in float32. Of each: the bytes that the model holds,
 those of its KV cache, the growth of a process that loads it (median of five fresh processes), and
 the speed of decoding beside what the measured bandwidth would allow. Of INT8 and INT4 also the
-speed by torch's kernels (:mod:`qlearn.models.layers.kernel`), all else then in bfloat16. About 5 minutes
-on two cores that do nothing else.
+speed by torch's kernels (:mod:`qlearn.models.layers.kernel`), all else then in bfloat16. About 5
+minutes on two cores that do nothing else.
 
     python tests/benchmarks/memory.py
 """

@@ -2,9 +2,10 @@
 
 The smallest pocket model, symmetric grids in groups of 32, the same questions in the same order.
 On these grids the largest weight of a group lies half a step beyond the last code, and rounding
-errors of the scale send it to either side; nothing else differs (``tests/methods/test_qat_torchao.py``).
-``loss_apart`` is the largest difference to torchao's loss of a step as a share of it,
-``outputs_apart`` that of the logits before the first step. About three minutes; needs torchao.
+errors of the scale send it to either side; nothing else differs
+(``tests/methods/test_qat_torchao.py``). ``loss_apart`` is the largest difference to torchao's loss
+of a step as a share of it, ``outputs_apart`` that of the logits before the first step. About three
+minutes; needs torchao.
 
     python tests/benchmarks/qat_torchao.py
 """

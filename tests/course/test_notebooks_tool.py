@@ -234,7 +234,8 @@ def pytester_folder(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(ROOT / "conftest.py", folder)
-        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {ROOT / 'tests/helpers'} {ROOT / 'tests/plugins'}\n"
+        paths = f"{ROOT / 'tests' / 'helpers'} {ROOT / 'tests' / 'plugins'}"
+        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {paths}\n"
         (folder / "pytest.ini").write_text(settings)
         cell = new_code_cell(code, metadata={"tags": [IGNORED]}, execution_count=1)
         bundle = {"version": 1, "pool": [], "frames": [{"y": y}]}

@@ -208,7 +208,7 @@ POINTS = {
         "imports the function that the task asks for",
         "the package inside lacks it",
         pack(
-            "from qlearn.numerics.packing import pack\n\ndef pack_int4(codes):\n    return pack(codes, 4)\n"
+            "from qlearn.packing import pack\n\ndef pack_int4(codes):\n    return pack(codes, 4)\n"
         ),
     ),
     "table of the visible cases": _points(

@@ -169,7 +169,7 @@ def test_a_slider_moved_by_a_reader_redraws_in_a_real_kernel(kernel):
 
 
 def test_a_still_figure_in_a_kernel_is_a_plain_plotly_figure(kernel):
-    code = "from qlearn.teach.explorer.explorer import show; show(go.Figure(go.Bar(y=[1])), 'One bar.')"
+    code = "from qlearn.teach import show; show(go.Figure(go.Bar(y=[1])), 'One bar.')"
     displays, _ = run(kernel, NOTEBOOK + code)
     plotly = displays[0]["application/vnd.plotly.v1+json"]
     assert plotly["data"] == [{"type": "bar", "y": [1]}]

@@ -42,7 +42,8 @@ def load_quantized(folder: str | os.PathLike[str]) -> PreTrainedModel:
     Returns:
         The model in evaluation mode, on the CPU, its quantized layers
         :class:`~qlearn.models.layers.affine.QuantizedLinear` or
-        :class:`~qlearn.models.layers.codebook.CodebookLinear`, the rest in the dtype that it is stored in.
+        :class:`~qlearn.models.layers.codebook.CodebookLinear`, the rest in the dtype that it is
+        stored in.
 
     Raises:
         ValueError: a folder that is not quantized, in a format or with groups not known here.

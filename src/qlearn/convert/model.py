@@ -67,8 +67,8 @@ def quantize_model(
         resume: a folder in which finished blocks are kept (``None`` keeps none). The same call
             after an interruption, with the original model, goes on from there.
         options: of the method, see :data:`qlearn.convert.methods.METHODS`: for GPTQ those of
-            :func:`qlearn.methods.gptq.gptq_quantize`; for AWQ ``clipping`` and ``rounding``, and with
-            ``rounding="gptq"`` those of GPTQ too; for INT8 ``activations`` (``"token"``,
+            :func:`qlearn.methods.gptq.gptq_quantize`; for AWQ ``clipping`` and ``rounding``, and
+            with ``rounding="gptq"`` those of GPTQ too; for INT8 ``activations`` (``"token"``,
             ``"tensor"`` or ``"static"``), ``threshold`` of outliers that are multiplied apart (0:
             none), ``smooth``, SmoothQuant's alpha (``None``: off), and ``smooth_up``, which also
             smooths the inputs of the MLP's last layer, through the rows of the one before.

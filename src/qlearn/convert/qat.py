@@ -109,7 +109,8 @@ def prepare_qat(
             original, prepare ``copy.deepcopy(model)``.
         scheme: bits, convention and group size.
         learned: learn the scales (LSQ) instead of fitting them to the weights in each pass.
-        skip: names of layers to leave as they are, as for :func:`qlearn.convert.model.quantize_model`.
+        skip: names of layers to leave as they are, as for
+            :func:`qlearn.convert.model.quantize_model`.
 
     Returns:
         ``model`` itself.
@@ -141,8 +142,8 @@ def convert_qat(model: nn.Module) -> QuantizationReport:
     The model computes what it computed before, bit for bit where a layer is multiplied whole.
 
     Returns:
-        A report as of :func:`qlearn.convert.model.quantize_model`, with ``method="qat"``. Its errors
-        compare the codes with the trained float weights.
+        A report as of :func:`qlearn.convert.model.quantize_model`, with ``method="qat"``. Its
+        errors compare the codes with the trained float weights.
 
     Raises:
         ValueError: for a model without prepared layers, or one whose weights are no longer finite.

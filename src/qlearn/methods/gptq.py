@@ -7,7 +7,8 @@ factor of the inverse Hessian, ``H^-1 = U^T U``,
     e = (w_i - q_i) / U_ii        W[:, i+1:] -= e U[i, i+1:]        (GPTQ, equations 2 and 3)
 
 ``U`` comes from one Cholesky factor of the flipped Hessian and one triangular inverse; ``H^-1``
-itself is never formed. :mod:`qlearn.methods.gptq_naive` computes the same by inverting at every step.
+itself is never formed. :mod:`qlearn.methods.gptq_naive` computes the same by inverting at every
+step.
 
 Source: Frantar et al. 2022 (arXiv 2210.17323).
 """
@@ -38,7 +39,8 @@ def gptq_quantize(
     Args:
         weight: any float dtype, ``[out_features, in_features]``.
         hessian: ``2/n X^T X`` of the layer's inputs ``[in_features, in_features]``, as
-            :class:`qlearn.convert.statistics.Hessian` gathers it; a constant factor does not matter.
+            :class:`qlearn.convert.statistics.Hessian` gathers it; a constant factor does not
+            matter.
         scheme: bits, symmetry, convention and group size.
         act_order: begin with the columns of the largest inputs (largest ``H_ii``), while there are
             many columns left to make good their errors. The codes come back in the weight's own

@@ -1,8 +1,8 @@
 """GPTQ in its naive form, Optimal Brain Surgeon: invert what is left of the Hessian at each step.
 
-It is what :mod:`qlearn.methods.gptq` computes, without any of what makes that fast: a step costs the
-inverse of a matrix, so a layer of 4,096 inputs would take days. It is meant to be read, and to test
-the fast form against.
+It is what :mod:`qlearn.methods.gptq` computes, without any of what makes that fast: a step costs
+the inverse of a matrix, so a layer of 4,096 inputs would take days. It is meant to be read, and to
+test the fast form against.
 
 Sources: Hassibi and Stork 1993 (Optimal Brain Surgeon); Frantar and Alistarh 2022
 (arXiv 2208.11580), who round weights with it instead of removing them.

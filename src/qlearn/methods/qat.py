@@ -109,8 +109,8 @@ def lsq_scale(weight: Tensor, scheme: QuantScheme) -> tuple[Tensor, Tensor]:
         scheme: bits, convention and group size.
 
     Returns:
-        ``(scale, zero_point)`` as :func:`qlearn.numerics.affine.choose_qparams` gives them; the zero-point
-        is that of the range of the weights.
+        ``(scale, zero_point)`` as :func:`qlearn.numerics.affine.choose_qparams` gives them; the
+        zero-point is that of the range of the weights.
 
     Raises:
         ValueError: as :func:`qlearn.numerics.affine.choose_qparams`.

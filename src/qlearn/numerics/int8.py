@@ -1,9 +1,9 @@
 """INT8 matrix products: both factors in 8 bits, sums in 32.
 
 Each row of the inputs and each row of the weight is divided by its largest magnitude and rounded to
--127..127: the restricted symmetric grid of :mod:`qlearn.numerics.scheme`, with its scale times 127 kept, as
-the LLM.int8() paper and bitsandbytes keep it. A product of two such matrices is one of integers,
-exact in 32 bits, and the two scales of each output come off at the end.
+-127..127: the restricted symmetric grid of :mod:`qlearn.numerics.scheme`, with its scale times 127
+kept, as the LLM.int8() paper and bitsandbytes keep it. A product of two such matrices is one of
+integers, exact in 32 bits, and the two scales of each output come off at the end.
 
 Values are rounded to float16 before the grid is fitted, as bitsandbytes does, so that codes and
 absmax are bit for bit those of its ``int8_vectorwise_quant``. Where float16 overflows (beyond

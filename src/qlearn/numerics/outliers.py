@@ -55,7 +55,8 @@ def outlier_columns(x: Tensor, threshold: float = THRESHOLD) -> Tensor:
     A threshold of 0 turns the search off: no column is an outlier.
 
     Raises:
-        ValueError: for a threshold below 0 or not finite, or as :func:`qlearn.numerics.int8.absmax_int8`.
+        ValueError: for a threshold below 0 or not finite, or as
+            :func:`qlearn.numerics.int8.absmax_int8`.
 
     >>> outlier_columns(torch.tensor([[0.1, -7.0, 0.2], [6.0, 0.3, 0.4]]))
     tensor([0, 1])

@@ -7,7 +7,8 @@ script takes them from the style sheet, and `TEMPLATE` stands in for it in a ker
 from typing import Any
 
 # Each has a contrast of 3 or more on PAPER and on DARK_PAPER; the closest two stay 0.11 apart in
-# OKLab under full deuteranopia and protanopia. Found by search, and held by tests/teach/test_figures.py.
+# OKLab under full deuteranopia and protanopia. Found by search, and held by
+# tests/teach/test_figures.py.
 PALETTE: dict[str, str] = {
     "blue": "#3054fc",
     "orange": "#c08400",

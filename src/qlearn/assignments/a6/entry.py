@@ -40,8 +40,8 @@ def submitted(folder: Path, code: int) -> Iterator[None]:
 class EntryQuestion(Question):
     """A question whose answer is a decoder, and whose case is the submission's own file.
 
-    Points follow :func:`qlearn.course.capstone.share_of_points`. The seed changes nothing: the budget and
-    the text are the same for all.
+    Points follow :func:`qlearn.course.capstone.share_of_points`. The seed changes nothing: the
+    budget and the text are the same for all.
     """
 
     track: Track = CAPSTONE

@@ -76,8 +76,9 @@ class Question:
         answer: name of the function or variable that the student leaves in the notebook.
         make: seed -> Exercise. Seed 0 gives the visible cases; grading uses the teacher's seed.
             The number and the order of the cases do not depend on the seed.
-        blocked: what would be the answer if it were called: ``"qlearn.numerics.packing.pack"`` (a name of a
-            module) or ``"qlearn.numerics.packing"`` (all of it). Absent where submissions are graded.
+        blocked: what would be the answer if it were called: ``"qlearn.numerics.packing.pack"`` (a
+            name of a module) or ``"qlearn.numerics.packing"`` (all of it). Absent where submissions
+            are graded.
         measure: where it is set, ``measure(result, *arguments)`` is compared instead of the result:
             a loss, an accuracy or bytes, found in the trusted process. ``make`` gives a reference
             and mistakes that are measured already (:mod:`qlearn.assignments.shared.measured`).

@@ -3,9 +3,10 @@
 Configuration and tokenizer are metadata at its start, then names and types of all tensors, then
 their bytes. Each tensor has a type of its own, so layers of different schemes go together. Layers
 keep their codes and scales bit for bit; of a 4-bit asymmetric layer the minimum is rounded, see
-:mod:`qlearn.checkpoints.gguf.blocks`. Embeddings, head and layers that were left out keep the model's
-dtype; norms are float32, as llama.cpp wants them. It multiplies blocks with inputs that it rounds
-to 8 bits first, so its logits are not quite those of transformers, which turns blocks into floats.
+:mod:`qlearn.checkpoints.gguf.blocks`. Embeddings, head and layers that were left out keep the
+model's dtype; norms are float32, as llama.cpp wants them. It multiplies blocks with inputs that it
+rounds to 8 bits first, so its logits are not quite those of transformers, which turns blocks into
+floats.
 
 Source: ggml's ``docs/gguf.md``; gguf-py's ``GGUFWriter`` writes the file.
 """

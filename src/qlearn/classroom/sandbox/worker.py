@@ -1,7 +1,8 @@
 """Runs inside the sandbox: executes a notebook's cells and answers the grader's calls.
 
 It knows neither the cases nor the references: requests bring one case's arguments, replies take the
-result away. A request and a reply are an 8-byte length and a value of `qlearn.classroom.sandbox.wire`.
+result away. A request and a reply are an 8-byte length and a value of
+`qlearn.classroom.sandbox.wire`.
 """
 
 from __future__ import annotations

@@ -203,7 +203,8 @@ def side_by_side(
     """Ask both about every model, device, task and batch.
 
     Args:
-        models, devices, tasks, batches: as :func:`qlearn.measure.choose.advice.recommend` takes them.
+        models, devices, tasks, batches: as :func:`qlearn.measure.choose.advice.recommend` takes
+            them.
         context: tokens of each sequence.
         evidence: as there.
         speeds: for each batch; by default as measured.

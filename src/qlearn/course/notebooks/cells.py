@@ -81,7 +81,7 @@ def bootstrap_cell(publication: Publication) -> str:
     """
     code = """
         # Set-up: run this cell first.
-        # The same in all chapters; `python -m qlearn.course.notebooks --write` writes it. Don't edit it.
+        # The same in all chapters, written by `python -m qlearn.course.notebooks --write`.
         def _bootstrap(requirement):
             import importlib.util
             import subprocess

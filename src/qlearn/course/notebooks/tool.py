@@ -1,6 +1,6 @@
-"""Keeps the chapters' notebooks in shape: their normal form, generated cells and execution.
+"""Keeps the chapters' notebooks in shape: their normal form and generated cells.
 
-`python -m qlearn.course.notebooks --check | --write | --execute [NOTEBOOK ...]`, by default all chapters.
+`python -m qlearn.course.notebooks --check | --write [NOTEBOOK ...]`, by default all chapters.
 """
 
 import argparse

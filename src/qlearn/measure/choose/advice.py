@@ -1,9 +1,9 @@
 """Which precision, for which model, on which machine, for which work: a choice that says why.
 
 What fits is counted (:mod:`qlearn.measure.memory.inference`), what is lost is looked up
-(:mod:`qlearn.measure.choose.forecast`), what is fast was measured (``results/batching.json``). Of the levels
-that lose no more than the tolerance the fastest is taken that fits; if none fits, the one that
-loses least. Where the cache needs the room, it is narrowed before the weights are.
+(:mod:`qlearn.measure.choose.forecast`), what is fast was measured (``results/batching.json``). Of
+the levels that lose no more than the tolerance the fastest is taken that fits; if none fits, the
+one that loses least. Where the cache needs the room, it is narrowed before the weights are.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _speed_reason(asked: _Situation, level: Level, kv_bits: int, every: list[Lev
     return (
         f"Speed: against BF16, {measured} times the tokens a second ({asked.speeds.source}); "
         f"{asked.device.name}'s bandwidth allows {bounds[0]:.0f} tokens a second at {level.bits} "
-        f"bits and {bounds[1]:.0f} at 16, if arithmetic is not the limit (qlearn.measure.memory.inference)."
+        f"bits and {bounds[1]:.0f} at 16, if arithmetic is not the limit (`qlearn.measure.memory`)."
     )
 
 

@@ -69,7 +69,8 @@ def equal_bytes(
         method: that quantizes the larger model.
         bits: at the most, of the larger model: of its levels that fit, the largest is taken.
         tolerance: share by which the larger may be over the smaller's bytes.
-        rows: the levels to choose from; by default :func:`qlearn.measure.choose.quality.quality_table`.
+        rows: the levels to choose from; by default
+            :func:`qlearn.measure.choose.quality.quality_table`.
 
     Returns:
         Pairs in the order of the family: for each smaller model, the larger ones that fit.

@@ -76,7 +76,7 @@ def _by_name(name: str) -> Architecture:
         near = get_close_matches(plain, MODELS, n=3, cutoff=0.3) or list(MODELS)[:3]
         raise ValueError(
             f"model={name!r} is not in the catalogue; its nearest are {', '.join(map(repr, near))} "
-            f"(all {len(MODELS)}: list(qlearn.measure.memory.architectures.MODELS)), or pass an Architecture or a "
-            "transformers configuration"
+            f"(all {len(MODELS)}: list(qlearn.measure.memory.MODELS)), or pass an Architecture or "
+            "a transformers configuration"
         )
     return MODELS[plain]

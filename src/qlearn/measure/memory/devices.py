@@ -87,6 +87,7 @@ def get_device(device: str | Device) -> Device:
         raise ValueError(
             f"device={device!r} is not in the catalogue; its nearest are "
             f"{', '.join(map(repr, near or list(DEVICES)[:3]))} "
-            f"(all {len(DEVICES)}: list(qlearn.measure.memory.devices.DEVICES)), or make a Device of your own"
+            f"(all {len(DEVICES)}: list(qlearn.measure.memory.DEVICES)), or make a Device of "
+            "your own"
         )
     return DEVICES[device]

@@ -69,8 +69,8 @@ def finetune_memory(
     """Count the bytes of one training step with AdamW.
 
     Args:
-        model: as :func:`qlearn.measure.memory.architectures.get_architecture` takes it: a name such as
-            ``"LLaMA 65B"``, sizes of your own, or a transformers configuration.
+        model: as :func:`qlearn.measure.memory.architectures.get_architecture` takes it: a name such
+            as ``"LLaMA 65B"``, sizes of your own, or a transformers configuration.
         method: ``"full, 32 bit"`` (everything in float32), ``"full, mixed"`` (weights and gradients
             in 16 bit, moments in float32), ``"LoRA"`` (16-bit base; adapters and their gradients in
             16 bit, moments in float32) or ``"QLoRA"`` (the same over a base of NF4 with double

@@ -234,7 +234,8 @@ def step_bytes(
 
     Of the embedding a step reads a row a sequence, so it doesn't count, unless the output head is
     tied to it; nor do learned positions. Of a mixture only the experts count that some sequence's
-    router picked (:meth:`~qlearn.measure.memory.architectures.Architecture.linear_parameters_read`).
+    router picked
+    (:meth:`~qlearn.measure.memory.architectures.Architecture.linear_parameters_read`).
     """
     sizes = get_architecture(model)
     bits = check_bits("bits_per_weight", bits_per_weight)

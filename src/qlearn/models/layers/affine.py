@@ -24,8 +24,8 @@ class QuantizedLinear(CodesLinear):
     """``y = x W'^T + b`` with ``W' = (codes - zero_point) * scale``.
 
     Args:
-        quantized: a weight ``[out_features, in_features]`` as :func:`qlearn.numerics.affine.quantize`
-            returns it.
+        quantized: a weight ``[out_features, in_features]`` as
+            :func:`qlearn.numerics.affine.quantize` returns it.
         bias: ``[out_features]`` or ``None``.
 
     Attributes:

@@ -60,7 +60,8 @@ class CodebookLinear(CodesLinear):
         """Round an ``nn.Linear`` or a ``Conv1D`` to the nearest levels; the bias is shared.
 
         Raises:
-            ValueError: as :func:`qlearn.numerics.codebook.quantize_blockwise`, and for other modules.
+            ValueError: as :func:`qlearn.numerics.codebook.quantize_blockwise`, and for other
+                modules.
         """
         quantized = quantize_blockwise(
             weight_of(linear), scheme.codebook, scheme.block_size, scheme.double_quant

@@ -1,9 +1,9 @@
 """KernelLinear: a quantized layer in the layout that torch's fast CPU kernels read.
 
-A :class:`qlearn.models.layers.affine.QuantizedLinear` shows its arithmetic: it turns codes into floats, then
-multiplies. These kernels read the codes themselves, so that a token costs the bytes of the codes
-and no more. torch has two, both for inputs in bfloat16: INT8 with one scale an output, and INT4 in
-groups of 32, 64, 128 or 256 (``torch.ops.aten._weight_int8pack_mm``,
+A :class:`qlearn.models.layers.affine.QuantizedLinear` shows its arithmetic: it turns codes into
+floats, then multiplies. These kernels read the codes themselves, so that a token costs the bytes of
+the codes and no more. torch has two, both for inputs in bfloat16: INT8 with one scale an output,
+and INT4 in groups of 32, 64, 128 or 256 (``torch.ops.aten._weight_int8pack_mm``,
 ``_weight_int4pack_mm_for_cpu``). They compute no gradients.
 """
 

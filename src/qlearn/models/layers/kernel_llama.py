@@ -164,8 +164,9 @@ def merge(*layers: Any) -> nn.Module:
 def fuse_layers(model: nn.Module) -> dict[str, str]:
     """Merge what a Llama's blocks compute in several calls; the model is changed.
 
-    Call it after :func:`qlearn.quantize_model` and before :func:`qlearn.models.layers.kernel.use_kernels`:
-    the merged layers are ``nn.Linear`` or ``QuantizedLinear`` as before, with the same codes. For
+    Call it after :func:`qlearn.quantize_model` and before
+    :func:`qlearn.models.layers.kernel.use_kernels`: the merged layers are ``nn.Linear`` or
+    ``QuantizedLinear`` as before, with the same codes. For
     inference alone: no dropout, no attention weights, and no export, which needs the layers' names.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The pocket models: how they are built and trained. ``python -m qlearn.models.pocket.train [name]``.
+"""How the pocket models are built and trained: ``python -m qlearn.models.pocket.train [name]``.
 
 Four Llamas of one kind, from about 100,000 to 4,000,000 parameters. The same seed, machine and
 torch give the same weights, bit for bit: one thread, a fixed number of steps, no clock.

@@ -6,10 +6,11 @@
     alarms = monitor.see(canary.check(served, slice(0, 16)))
 
 The pieces, each in a module of its own: :mod:`qlearn.serve.monitor.canary` and
-:mod:`qlearn.serve.monitor.make` (prompts and what the original said), :mod:`qlearn.serve.monitor.baseline`
-(what is normal), :mod:`qlearn.serve.monitor.charts.cumulative_sums`, :mod:`qlearn.serve.monitor.charts.chart` and
-:mod:`qlearn.serve.monitor.misses` (sequential statistics), :mod:`qlearn.serve.monitor.text` (servers that
-return text alone), :mod:`qlearn.serve.monitor.inputs` (drift of what users send),
+:mod:`qlearn.serve.monitor.make` (prompts and what the original said),
+:mod:`qlearn.serve.monitor.baseline` (what is normal),
+:mod:`qlearn.serve.monitor.charts.cumulative_sums`, :mod:`qlearn.serve.monitor.charts.chart` and
+:mod:`qlearn.serve.monitor.misses` (sequential statistics), :mod:`qlearn.serve.monitor.text`
+(servers that return text alone), :mod:`qlearn.serve.monitor.inputs` (drift of what users send),
 :mod:`qlearn.serve.monitor.metrics` and :mod:`qlearn.serve.monitor.alerts.rules` (Prometheus).
 """
 

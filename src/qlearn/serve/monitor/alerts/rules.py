@@ -1,8 +1,8 @@
 """Alert rules for Prometheus, written from a monitor's own thresholds.
 
 The charts do the statistics; a rule says what is done about it: who is woken, when, and what to
-do. Each rule carries the series that fire it, from which :mod:`qlearn.serve.monitor.alerts.promtool` makes its
-test.
+do. Each rule carries the series that fire it, from which
+:mod:`qlearn.serve.monitor.alerts.promtool` makes its test.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def alert_rules(
 
     Args:
         thresholds: of its charts by name: ``{name: chart.threshold for ...}``.
-        input_limit: p-value of an :class:`qlearn.serve.monitor.inputs.InputWatch` below which inputs
-            have drifted.
+        input_limit: p-value of an :class:`qlearn.serve.monitor.inputs.InputWatch` below which
+            inputs have drifted.
         budget: what the server may take.
 
     Raises:
