@@ -58,8 +58,7 @@ def load(row: str, folder: Path, model: Path) -> Any:
 
     # lines of qlearn-int8 qlearn-int4
     from qlearn import load_quantized
-    from qlearn.models.layers.kernel import use_kernels
-    from qlearn.models.layers.kernel_llama import fuse_layers
+    from qlearn.models.layers import fuse_layers, use_kernels
 
     loaded = load_quantized(folder)
     fuse_layers(loaded)
