@@ -14,6 +14,7 @@ from tools.checks import check, lint, loaders, run_tests
 from tools.environment import PREFETCH, Environment, setup
 from tools.errors import TaskError
 from tools.loaders import layer
+from tools.new_chapter import new
 
 ROOT = Path(__file__).resolve().parents[1]
 # What Python is given to build the site: strictly, a warning is an error.
@@ -114,6 +115,7 @@ TASKS: dict[str, Callable[..., int]] = {
     "loaders": loaders,
     "lab": lab,
     "notebooks": notebooks,
+    "new": new,
     "bench": bench,
     "bench-tools": bench_tools,
     "grade-demo": grade_demo,
