@@ -22,24 +22,21 @@ DROPDOWN = "````{admonition} Solution\n:class: dropdown\n\n%s\n````"
 
 
 def cells(text: str) -> list[dict[str, object]]:
-    """The cells of a notebook written as Markdown, parted by lines of `%% kind`.
-
-    >>> [cell["cell_type"] for cell in cells("# T\\n\\n%% code\\n\\n```python\\n1\\n```")]
-    ['markdown', 'code']
-    """
+    """The cells of a notebook written as Markdown, parted by lines of `%% kind`."""
     parts = re.split(r"(?m)^%%[ ]?(\w*)\n", "%%\n" + text)[1:]
     made: list[dict[str, object]] = []
     for kind, body in zip(parts[::2], parts[1::2], strict=True):
         code = re.search(r"(?s)```python\n(.*?)\n```", body)
         if kind in ("code", "blank", "explorer") and code:
             tags = ["nbval-ignore-output"] if kind == "explorer" else []
-            cell = {"cell_type": "code", "source": code[1], "outputs": [], "execution_count": None}
-            made.append({**cell, "metadata": {"tags": tags} if tags else {}})
+            cell: dict[str, object] = {"cell_type": "code", "source": code[1], "outputs": []}
+            cell |= {"execution_count": None, "metadata": {"tags": tags} if tags else {}}
+            made.append(cell)
         else:
-            text = DROPDOWN % body.strip() if kind == "solution" else body.strip()
-            made.append({"cell_type": "markdown", "source": text, "metadata": {}})
-    for number, cell in enumerate(made):
-        cell["id"] = f"cell-{number}"
+            said = DROPDOWN % body.strip() if kind == "solution" else body.strip()
+            made.append({"cell_type": "markdown", "source": said, "metadata": {}})
+    for number, each in enumerate(made):
+        each["id"] = f"cell-{number}"
     return made
 
 

@@ -44,6 +44,7 @@ def test_the_syllabus_names_what_is_here_and_what_is_to_come():
     entries = syllabus()
     assert list(entries) == list(range(1, len(entries) + 1))
     here = {int(path.name[:2]): path for path in CHAPTERS}
+    assert [number for number in here if number not in entries] == []
     for number, entry in entries.items():
         heading = entry.splitlines()[0]
         if number not in here:

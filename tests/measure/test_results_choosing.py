@@ -105,7 +105,15 @@ def test_several_processes_may_add_rows(bench, monkeypatch, tmp_path):
 
     def keep(model, bits, perplexity):
         row = {"model": model, "method": "rtn", "bits": bits, "group_size": None}
-        runs.keep("made", {**row, "perplexity": perplexity}, order, "command", size, questions=3)
+        runs.keep(
+            "made",
+            {**row, "perplexity": perplexity},
+            order,
+            "command",
+            size,
+            kind="quality",
+            questions=3,
+        )
 
     keep("large", 4, 9.0)
     keep("small", 4, 8.0)

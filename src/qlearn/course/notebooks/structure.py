@@ -174,7 +174,8 @@ def check_outputs(notebook: Any) -> Iterator[str]:
                 found = pattern.search(text)
                 if found:
                     yield f"{place} shows {what} of this machine: {found[0]}"
-        if _makes_explorer(cell.source) and not _has(cell, EXPLORER):
+        ran = cell.execution_count is not None
+        if ran and _makes_explorer(cell.source) and not _has(cell, EXPLORER):
             yield f"{place} makes an explorer that isn't shown: it must be the last expression"
         if _has(cell, EXPLORER) and IGNORED not in cell.metadata.get("tags", []):
             yield f"{place} shows an explorer without the tag {IGNORED}"
