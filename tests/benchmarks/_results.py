@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import platform
 import re
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 from qlearn.classroom.cores import usable_cores
 from qlearn.measure import results
+from qlearn.models.long_runs import whole_file
 
 ROOT = Path(__file__).parents[2]
 EXCLUDED = "src/qlearn/measure/results"
@@ -71,13 +71,9 @@ def save(
         if not kind:
             raise ValueError(f"{name!r} is a new results file; say kind=, the folder it goes into")
         path = results.FOLDER / kind / f"{name}.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as new:
+        new.write_text(text + "\n", encoding="utf-8")
     return path
 
 

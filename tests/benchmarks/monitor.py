@@ -1,6 +1,6 @@
 """How soon each planted fault is found, and how often a healthy model raises an alarm.
 
-Writes ``results/monitor.json`` and the alert rules of this monitor, ``assets/alerts.yml``. Two
+Writes ``results/monitor.json`` and the alert rules of this monitor, ``alerts.yml``. Two
 minutes of one core.
 
     python tests/benchmarks/monitor.py

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from qlearn.convert.report import LayerReport
 from qlearn.models.blocks import device_of, set_module
 from qlearn.models.layers.affine import QuantizedLinear
+from qlearn.models.long_runs import whole_file
 from qlearn.numerics.scheme import QuantScheme
 
 _FORMAT = 1  # raise it when the files change: older folders are then refused
@@ -71,9 +72,8 @@ class Progress:
                 raise ValueError(
                     f"resume={str(folder)!r} holds files of something else; choose a new folder"
                 )
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(path)
+            with whole_file(path) as new:
+                new.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
             return
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -145,11 +145,10 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], str]:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], note: str) -> None:
-    temporary = path.with_suffix(".tmp")
     # Copies, since safetensors refuses tensors that share their memory.
-    whole = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-    save_file(whole, temporary, {"note": note})
-    temporary.replace(path)
+    copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    with whole_file(path) as new:
+        save_file(copies, new, {"note": note})
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -1,11 +1,14 @@
-"""What a long run wants: a bar that tells how far it is, and its memory given back."""
+"""What a long run wants: a bar, its memory given back, and files that are whole or not there."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,3 +46,29 @@ def progress_bar(total: int, title: str, unit: str, shown: bool) -> AbstractCont
         return nullcontext(SimpleNamespace(update=lambda: None))
     bar: AbstractContextManager[Any] = tqdm(total=total, desc=title, unit=unit, disable=not shown)
     return bar
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file whole or not at all: what the block writes takes its place at the end.
+
+    Args:
+        path: the file; its folder is there.
+
+    Yields:
+        A path beside it to write to. Where the block raises, the old file stays as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole_file(Path(folder) / "a.txt") as new:
+    ...         _ = new.write_text("all of it")
+    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+    [('a.txt', 'all of it')]
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from qlearn.models.long_runs import whole_file
+
 FILE = "versions.json"
 Check = Callable[[Path], list[str]]  # a version's folder to what is wrong with it
 
@@ -98,12 +100,8 @@ class Versions:
         return self._write(history)
 
     def _write(self, history: list[str]) -> Path:
-        temporary = self.root / f"{FILE}.{os.getpid()}.tmp"
-        try:
-            temporary.write_text(json.dumps({"history": history}) + "\n", encoding="utf-8")
-            temporary.replace(self.root / FILE)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.root / FILE) as new:
+            new.write_text(json.dumps({"history": history}) + "\n", encoding="utf-8")
         return self.root / history[-1]
 
 

@@ -33,6 +33,7 @@ from qlearn.classroom.marks.grade import grade, room_for
 from qlearn.classroom.marks.nbgrader_files import SMALL_FILES, carry
 from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError, availability
 from qlearn.course.capstone import code_bytes
+from qlearn.models.long_runs import whole_file
 
 with needs("classroom"):
     import nbformat
@@ -278,6 +279,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as new:
+        new.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from qlearn.course.notebooks.cells import (
 from qlearn.course.notebooks.normal import normalise
 from qlearn.course.notebooks.run import execute
 from qlearn.course.notebooks.structure import check_structure, headings
+from qlearn.models.long_runs import whole_file
 
 with needs("dev"):
     import nbformat
@@ -66,12 +66,8 @@ def laid_out(notebook: Any) -> str:
 
 def write(notebook: Any, path: Path) -> None:
     """Write a notebook whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(laid_out(notebook) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as new:
+        new.write_text(laid_out(notebook) + "\n", encoding="utf-8")
 
 
 def refresh(path: Path, publication: Publication) -> bool:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from qlearn.models.long_runs import whole_file
 from qlearn.models.predictor import Predictor, row_slices
 
 
@@ -178,14 +179,11 @@ class Canary:
             OSError: where it can't be written.
         """
         path = Path(path)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            save_file(self._tensors(), temporary, metadata={"classes": str(self.classes)})
-            temporary.replace(path)
+            with whole_file(path) as new:
+                save_file(self._tensors(), new, metadata={"classes": str(self.classes)})
         except SafetensorError as error:
             raise OSError(f"{path} can't be written: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -7,13 +7,17 @@ must fire that rule alone, and the healthy series none.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qlearn import needs
+from qlearn.models.long_runs import whole_file
 from qlearn.serve.monitor.alerts.rules import Budget, Rule, messages, rules_document
+
+with needs("course"):
+    import yaml
 
 RULES, TESTS = "alerts.yml", "alerts_test.yml"
 
@@ -61,12 +65,9 @@ def write_rules(
         (TESTS, promtool_document(rules, budget)),
     ):
         path = Path(folder) / name
-        temporary = path.with_name(f"{name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(head + "\n".join(_yaml(content)) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as new:
+            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+            new.write_text(head + text, encoding="utf-8")
         paths.append(path)
     return paths[0], paths[1]
 
@@ -86,24 +87,3 @@ def _test(rules: Sequence[Rule], series: Mapping[str, str], fired: Rule | None) 
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "alert_rule_test": checks,
     }
-
-
-def _yaml(value: Any) -> list[str]:
-    """Lines of YAML: mappings and lists in blocks, texts as JSON writes them, which YAML reads."""
-    if isinstance(value, dict) and value:
-        lines = []
-        for key, part in value.items():
-            nested = isinstance(part, dict | list) and part
-            lines += [f"{key}:", *_indent(_yaml(part))] if nested else [f"{key}: {_yaml(part)[0]}"]
-        return lines
-    if isinstance(value, list) and value:
-        return [line for part in value for line in _item(_yaml(part))]
-    return [json.dumps(value, ensure_ascii=False)]
-
-
-def _indent(lines: list[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
-
-
-def _item(lines: list[str]) -> list[str]:
-    return [f"- {lines[0]}", *_indent(lines[1:])]
