@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import checks as tasks_checks
-from tools import tasks
+from tools import checks, tasks
 from tools.environment import Environment
 from tools.errors import TaskError
 
@@ -96,7 +95,7 @@ def commands(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tasks, "setup", lambda *_, **__: Environment(tmp_path / ".venv"))
     monkeypatch.setattr(Environment, "run", run)
-    monkeypatch.setattr(tasks_checks, "memory_bytes", lambda: 2_000_000_000)
+    monkeypatch.setattr(checks, "memory_bytes", lambda: 2_000_000_000)
     return ran
 
 
@@ -165,7 +164,7 @@ def test_a_failed_set_up_is_one_line_on_stderr(monkeypatch, capsys):
 def test_the_fast_lane_lints_first_and_stops_at_a_fault(commands, monkeypatch):
     assert tasks.main(["check"]) == 0
     assert [line[0] for line in commands[:3]] == ["ruff", "ruff", "lint-imports"]
-    assert commands[-1][:4] == ["-m", "pytest", "-m", tasks_checks.FAST]
+    assert commands[-1][:4] == ["-m", "pytest", "-m", checks.FAST]
     ran = []
     monkeypatch.setattr(Environment, "run", lambda _, line, **__: ran.append(line) or 1)
     assert tasks.main(["check"]) == 1
@@ -177,16 +176,16 @@ def test_the_fast_lane_lints_first_and_stops_at_a_fault(commands, monkeypatch):
 )
 def test_tests_run_side_by_side_with_a_core_each(monkeypatch, tmp_path, cores, memory, processes):
     ran = []
-    for name in tasks_checks.one_share(2, 2):  # set where `make test` runs this very test
+    for name in checks.one_share(2, 2):  # set where `make test` runs this very test
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tasks_checks, "cores", lambda: cores)
-    monkeypatch.setattr(tasks_checks, "memory_bytes", lambda: memory and int(memory))
+    monkeypatch.setattr(checks, "cores", lambda: cores)
+    monkeypatch.setattr(checks, "memory_bytes", lambda: memory and int(memory))
     monkeypatch.setattr(Environment, "run", lambda _, line, **more: ran.append((line, more)) or 0)
-    tasks_checks.run_tests(Environment(tmp_path / ".venv"), ["-k", "x"])
+    checks.run_tests(Environment(tmp_path / ".venv"), ["-k", "x"])
     ((line, more),) = ran
     aside = ["-n", str(processes)] if processes > 1 else []
     assert line == ["-m", "pytest", *aside, "-k", "x"]
     assert more == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    tasks_checks.run_tests(Environment(tmp_path / ".venv"), [])
+    checks.run_tests(Environment(tmp_path / ".venv"), [])
     assert "OMP_NUM_THREADS" not in ran[-1][1]  # what the reader has set stays

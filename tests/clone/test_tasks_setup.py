@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from tools import environment as tasks_setup
-from tools import loaders as tasks_loaders
-from tools import torch_build as tasks_torch
+from tools import loaders, torch_build
 from tools.environment import Environment
 from tools.errors import CommandError, TaskError, diagnose
 
@@ -51,8 +50,8 @@ def recorder(monkeypatch, clone):
     monkeypatch.delenv("QLEARN_CACHE", raising=False)
     monkeypatch.setattr(tasks_setup, "logged", runner)
     monkeypatch.setattr(tasks_setup, "create", create)
-    monkeypatch.setattr(tasks_torch, "has_nvidia_gpu", lambda: False)
-    monkeypatch.setattr(tasks_torch.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(torch_build, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(torch_build.platform, "system", lambda: "Linux")
     seen.setup = lambda **more: tasks_setup.setup(clone, say=seen.said.append, **more)
     return seen
 
@@ -120,7 +119,7 @@ def test_the_default_build_comes_last_and_only_where_the_disk_holds_it(recorder,
     recorder.answers["+cpu"] = CommandError(["pip"], "No matching distribution found for torch")
     recorder.answers["--torch-backend"] = CommandError(["uv"], "client error (Connect)")
     free = SimpleNamespace(free=8_000_000_000)
-    monkeypatch.setattr(tasks_torch.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(torch_build.shutil, "disk_usage", lambda _: free)
     with pytest.raises(TaskError, match=r"needs 9 GB of disk, 8\.0 GB are free"):
         recorder.setup()
     free.free = 20_000_000_000
@@ -211,31 +210,31 @@ def test_packages_that_must_not_meet_get_a_layer_that_is_kept(base, monkeypatch,
 
         return run
 
-    monkeypatch.setattr(tasks_loaders, "logged", runner)
-    monkeypatch.setattr(tasks_loaders.shutil, "which", lambda _: "cc")
-    layered = tasks_loaders.layer(base)
+    monkeypatch.setattr(loaders, "logged", runner)
+    monkeypatch.setattr(loaders.shutil, "which", lambda _: "cc")
+    layered = loaders.layer(base)
     assert layered.root == base.root
     assert made[0][1:] == ["-m", "venv", "--clear", str(layered.folder)]
-    assert made[-1][-len(tasks_loaders.PACKAGES) - 2 :] == [
+    assert made[-1][-len(loaders.PACKAGES) - 2 :] == [
         "-c",
         "constraints.txt",
-        *tasks_loaders.PACKAGES,
+        *loaders.PACKAGES,
     ]
     assert "addsitedir" in (layered.folder / "lib" / "below.pth").read_text(encoding="utf-8")
     count = len(made)
-    assert tasks_loaders.layer(base) == layered
+    assert loaders.layer(base) == layered
     assert len(made) == count
     assert str(layered.folder) in capsys.readouterr().out
     base.stamp.write_text('{"inputs": "b"}', encoding="utf-8")
-    tasks_loaders.layer(base)
+    loaders.layer(base)
     assert len(made) == 2 * count
 
 
 def test_a_missing_compiler_and_a_failed_layer_are_one_line(base, monkeypatch):
-    monkeypatch.setattr(tasks_loaders.shutil, "which", lambda _: None)
+    monkeypatch.setattr(loaders.shutil, "which", lambda _: None)
     if os.name != "nt":
         with pytest.raises(TaskError, match="sudo apt install gcc libc6-dev"):
-            tasks_loaders.layer(base)
+            loaders.layer(base)
 
     def fails(*_):
         def run(_):
@@ -243,7 +242,7 @@ def test_a_missing_compiler_and_a_failed_layer_are_one_line(base, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(tasks_loaders.shutil, "which", lambda _: "cc")
-    monkeypatch.setattr(tasks_loaders, "logged", fails)
+    monkeypatch.setattr(loaders.shutil, "which", lambda _: "cc")
+    monkeypatch.setattr(loaders, "logged", fails)
     with pytest.raises(TaskError, match="no network"):
-        tasks_loaders.layer(base)
+        loaders.layer(base)

@@ -1,19 +1,23 @@
-"""The forty claims: every rule answers, and follows what it reads."""
+"""The forty verdicts: every rule answers, and follows what it reads."""
 
 import ast
 import inspect
 import re
 from collections import Counter
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 from claims_synthetic import synthetic
 
-from qlearn.course.claims import thresholds as claims_thresholds
-from qlearn.course.claims import verdicts as claims
+from qlearn.course.claims import rules, thresholds
 from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, limits_with, rows
 from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims
 
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
+RULE_MODULES = [
+    import_module(f"{rules.__name__}.{found.name}") for found in iter_modules(rules.__path__)
+]
 
 
 def put(results, name, key, new, /, **match):
@@ -149,14 +153,14 @@ def test_a_threshold_moves_a_verdict():
         limits_with(KEEP=0.5)
 
 
+def test_the_rules_are_where_they_are_looked_for():
+    assert {rule.__module__ for rule in RULES.values()} == {one.__name__ for one in RULE_MODULES}
+
+
 def test_every_threshold_is_read_by_a_rule_and_explained():
-    source = inspect.getsource(claims_thresholds)
-    names = [name for name in vars(claims_thresholds) if name.isupper()]
-    read = "".join(
-        inspect.getsource(module)
-        for name, module in vars(claims).items()
-        if name[:7] == "claims_" and inspect.ismodule(module)
-    )
+    source = inspect.getsource(thresholds)
+    names = [name for name in vars(thresholds) if name.isupper()]
+    read = "".join(inspect.getsource(module) for module in RULE_MODULES)
     assert [name for name in names if f"limits.{name}" not in read] == []
     for line in source.splitlines():
         if re.match(r"[A-Z_, 0-9]+ = ", line):
@@ -165,14 +169,12 @@ def test_every_threshold_is_read_by_a_rule_and_explained():
 
 def test_figures_are_not_typed_into_the_rules():
     """No string of a rule holds a figure of three digits, or one with a decimal point."""
-    for name, module in vars(claims).items():
-        if name[:7] != "claims_" or not inspect.ismodule(module):
-            continue
+    for module in RULE_MODULES:
         for text in ast.walk(ast.parse(inspect.getsource(module))):
             for node in text.values if isinstance(text, ast.JoinedStr) else []:
                 if isinstance(node, ast.Constant):
                     typed = re.findall(r"\b\d+\.\d+\b|\b\d{3,}\b", str(node.value))
-                    assert {*typed} <= {"128", "135"}, (name, node.value)
+                    assert {*typed} <= {"128", "135"}, (module.__name__, node.value)
 
 
 def test_verdicts_refuse_what_says_nothing():
@@ -187,7 +189,7 @@ def test_verdicts_refuse_what_says_nothing():
 
 
 def test_the_table_has_a_row_and_a_link_for_each_claim():
-    table = claims.claims_table(check_claims(synthetic()))
+    table = verdicts.claims_table(check_claims(synthetic()))
     html = table._repr_html_()
     for number in RULES:
         assert html.count(f'<tr id="claim-{number}">') == 1

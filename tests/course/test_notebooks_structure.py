@@ -3,7 +3,7 @@
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from qlearn.course.notebooks import tool as notebooks
+from qlearn.course.notebooks import tool
 from qlearn.course.notebooks.cells import Publication, generated
 from qlearn.course.notebooks.normal import normalise
 from qlearn.course.notebooks.structure import EXPLORER, IGNORED, check_structure
@@ -46,7 +46,7 @@ def chapter():
 
 def problems(notebook, folder, *, again=True):
     path = folder / "01_title.ipynb"
-    notebooks.write(normalise(notebook) if again else notebook, path)
+    tool.write(normalise(notebook) if again else notebook, path)
     return check_structure(path, PUBLISHED)
 
 

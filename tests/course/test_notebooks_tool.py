@@ -12,7 +12,7 @@ import pytest
 from chapter_bands import BANDS, USUAL, band
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from qlearn.course.notebooks import tool as notebooks
+from qlearn.course.notebooks import tool
 from qlearn.course.notebooks.compare import differences
 from qlearn.course.notebooks.normal import WIDGET_VIEW, normalise
 from qlearn.course.notebooks.run import execute
@@ -54,7 +54,7 @@ def test_lists_of_numbers_take_one_line_and_texts_stay_as_they_are():
     bundle = {"y": [[1, -2.5e-07], [None, True], []], "text": ["[\n1,\n2\n]", "a"], "none": {}}
     cell = new_code_cell("[\n1,\n2\n]", outputs=[new_output("display_data", {EXPLORER: bundle})])
     notebook = normalise(new_notebook(cells=[cell]))
-    text = notebooks.laid_out(notebook)
+    text = tool.laid_out(notebook)
     assert nbformat.reads(text, as_version=4) == notebook
     assert [
         line.strip() for line in text.splitlines() if "1,-2.5e-07" in line or "null,t" in line
@@ -79,7 +79,7 @@ def test_a_run_gives_outputs_seconds_and_the_peak(tmp_path):
         new_code_cell("6 * 7"),
     ]
     path = tmp_path / "01_a.ipynb"
-    notebooks.write(new_notebook(cells=cells), path)
+    tool.write(new_notebook(cells=cells), path)
     before = path.read_bytes()
 
     done, seconds, peak = execute(path)
@@ -99,7 +99,7 @@ def clone(tmp_path, monkeypatch):
     for number, name in ((1, "title"), (2, "other")):
         cells = [new_markdown_cell(f"# {number}. {name.title()}"), new_code_cell("6 * 7")]
         path = tmp_path / "notebooks" / f"0{number}_{name}.ipynb"
-        notebooks.write(new_notebook(cells=cells), path)
+        tool.write(new_notebook(cells=cells), path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
     return types.SimpleNamespace(path=tmp_path / "notebooks" / "01_title.ipynb")
@@ -134,23 +134,23 @@ def test_a_chapter_over_its_bounds_is_told_and_not_published(
     def run(path):
         return nbformat.read(path, as_version=4), seconds, peak
 
-    monkeypatch.setattr(notebooks, "execute", run)
+    monkeypatch.setattr(tool, "execute", run)
     assert bench("chapters").main([str(clone.path)]) == 1
     assert words in capsys.readouterr().err
     assert results.find("chapters") is None
 
 
 def test_write_changes_once_and_check_lists_what_is_left(clone, capsys):
-    assert notebooks.main(["--write"]) == 1
-    assert notebooks.main(["--write"]) == 0
-    assert notebooks.main(["--check"]) == 1
+    assert tool.main(["--write"]) == 1
+    assert tool.main(["--write"]) == 0
+    assert tool.main(["--check"]) == 1
     assert "its sections are" in capsys.readouterr().out
 
 
 def test_outside_a_clone_the_command_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="not in a clone"):
-        notebooks.main(["--check"])
+        tool.main(["--check"])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_of_what_is_measured_all_but_the_numbers_is_compared(committed, computed
 def test_each_band_has_its_reason_and_its_explorer():
     titles = {
         output["data"][EXPLORER]["title"]
-        for path in notebooks.find_chapters(ROOT)
+        for path in tool.find_chapters(ROOT)
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
         if EXPLORER in output.get("data", {})
@@ -235,11 +235,11 @@ def pytester_folder(tmp_path):
         folder.mkdir()
         shutil.copy(ROOT / "conftest.py", folder)
         paths = f"{ROOT / 'tests' / 'helpers'} {ROOT / 'tests' / 'plugins'}"
-        settings = f"[pytest]\nmarkers = notebooks\npythonpath = {paths}\n"
+        settings = f"[pytest]\nmarkers = tool\npythonpath = {paths}\n"
         (folder / "pytest.ini").write_text(settings)
         cell = new_code_cell(code, metadata={"tags": [IGNORED]}, execution_count=1)
         bundle = {"version": 1, "pool": [], "frames": [{"y": y}]}
         cell.outputs = [new_output("display_data", {EXPLORER: bundle})]
-        notebooks.write(normalise(new_notebook(cells=[cell])), folder / "01_a.ipynb")
+        tool.write(normalise(new_notebook(cells=[cell])), folder / "01_a.ipynb")
         folders.append(folder)
     return folders

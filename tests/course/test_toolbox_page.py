@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from toolbox_cases import ROWS, row
 
-from qlearn.course.chapters.ch12 import tools as toolbox
+from qlearn.course.chapters.ch12 import tools
 from qlearn.course.chapters.ch12.figure import (
     COSTS,
     LOSSES,
@@ -42,7 +42,7 @@ def test_fp32_comes_first(monkeypatch):
     assert [each["name"] for each in tool_rows()][:2] == ["torch-fp32", "b-int8"]
     assert len(working(ROWS)) == 4 and len(working(ROWS, 4)) == 2
     assert ranked(ROWS, "kl")[-1]["name"] == "b-int4"
-    assert toolbox.REFERENCE == "torch-fp32"
+    assert tools.REFERENCE == "torch-fp32"
 
 
 def test_loss_follows_the_rows():

@@ -6,7 +6,7 @@ import math
 import pytest
 from choice_cases import EVIDENCE, SEVEN, SMALL, measured, row
 
-from qlearn.course.claims import verdicts as claims
+from qlearn.course.claims import verdicts
 from qlearn.measure import results
 from qlearn.measure.choose.evidence import KINDS, Evidence, all_evidence, published
 from qlearn.measure.choose.forecast import expected_loss, kv_evidence
@@ -125,7 +125,7 @@ def test_published_figures_that_the_text_quotes():
 
 def test_the_claims_quote_the_same_figures():
     rows = {(r.model, r.method, r.bits): r for r in published() if r.kind == "text"}
-    papers = claims.published()
+    papers = verdicts.published()
     quoted = [(r["model"].lower(), r) for r in papers["gptq"]["perplexity"]]
     for model, figures in [*quoted, ("llama-2-7b", papers["awq"]["llama_2_7b"])]:
         # With reordering is how GPTQ's best figures were made; the evidence holds these.

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from qlearn.course.chapters.ch12 import tools as toolbox
+from qlearn.course.chapters.ch12 import tools
 from qlearn.measure import results
 
 CASES = (1, 8)  # sequences at a time
@@ -100,7 +100,7 @@ def test_losses_are_plausible(rows):
         if row["error"]:
             continue
         limit = {32: 1e-3, 16: 0.01, 8: 0.05, 4: 0.5}[row["bits"]]
-        if name in toolbox.ONE_GRID or name == BY_HAND:
+        if name in tools.ONE_GRID or name == BY_HAND:
             continue
         assert 0 <= row["kl"] < limit, name
         assert exact["perplexity"] * 0.98 < row["perplexity"] < exact["perplexity"] * 1.5, name
@@ -115,7 +115,7 @@ def test_rows_on_one_grid_lose_no_more_than_the_packages_own(rows):
         if not (row["threshold"] or row["smooth"] or row["skip"])
     }
     rise = {name: row["perplexity"] / ours[None]["perplexity"] for name, row in ours.items()}
-    for name, way in toolbox.ONE_GRID.items():
+    for name, way in tools.ONE_GRID.items():
         row = rows[name]
         assert 0.5 * ours[way]["kl_divergence"] < row["kl"] < 1.05 * ours[way]["kl_divergence"]
         assert row["perplexity"] < 1.05 * rise[way] * rows["torch-fp32"]["perplexity"], name

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qlearn.models import load as zoo
-from qlearn.models import local_files as zoo_files
-from qlearn.models import packaged as zoo_packaged
+from qlearn.models import local_files, packaged
 from qlearn.models.fetch import sha256
 from qlearn.models.load import load_model, load_tokenizer
 
@@ -158,15 +157,15 @@ def test_a_dtype_that_weights_can_t_have(dtype):
 
 
 def test_too_little_memory_is_said_before_loading(saved, monkeypatch):
-    parameters = zoo_files.stored_parameters(saved)
-    monkeypatch.setattr(zoo_files, "available_memory", lambda: 4 * parameters)
+    parameters = local_files.stored_parameters(saved)
+    monkeypatch.setattr(local_files, "available_memory", lambda: 4 * parameters)
     load_model(saved)
     with pytest.raises(ValueError, match=r"GB of memory.*smaller dtype or model"):
         load_model(saved, dtype=torch.float64)
 
 
 def test_the_memory_of_this_machine_is_known():
-    free = zoo_files.available_memory()
+    free = local_files.available_memory()
     assert free is None or 0 < free < 2**50
 
 
@@ -203,7 +202,7 @@ def test_what_does_not_fit_is_not_downloaded(monkeypatch, saved, size, kind, mes
 
     hub = Hub(saved, size)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
-    monkeypatch.setattr(zoo_files, "available_memory", lambda: 10**13)
+    monkeypatch.setattr(local_files, "available_memory", lambda: 10**13)
     disk = shutil.disk_usage(saved)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     with pytest.raises(kind, match=message):
@@ -250,7 +249,7 @@ def test_the_converted_copy_holds_exactly_the_gguf_s_weights(smollm):
         "token_embd.weight": "model.embed_tokens.weight",
     }
     found = 0
-    for tensor in GGUFReader(zoo_packaged.packaged_gguf()).tensors:
+    for tensor in GGUFReader(packaged.packaged_gguf()).tensors:
         if tensor.name in names:
             expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
             assert torch.equal(smollm.get_parameter(names[tensor.name]), expected)
@@ -260,14 +259,14 @@ def test_the_converted_copy_holds_exactly_the_gguf_s_weights(smollm):
 
 def test_only_packaged_models_have_a_packaged_gguf():
     with pytest.raises(ValueError, match=r"name='gpt2'.*smollm2-135m"):
-        zoo_packaged.packaged_gguf("gpt2")
+        packaged.packaged_gguf("gpt2")
 
 
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_damaged_copy_is_converted_again_to_the_same_bits(tmp_path, monkeypatch):
-    gguf = zoo_packaged.packaged_gguf()
-    good = zoo_packaged.converted_folder("smollm2-135m")
+    gguf = packaged.packaged_gguf()
+    good = packaged.converted_folder("smollm2-135m")
     expected = {path.name: sha256(path) for path in good.iterdir()}
     monkeypatch.setenv("QLEARN_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -290,7 +289,7 @@ def test_a_failed_conversion_says_what_it_needs(tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF")
     with pytest.raises(OSError, match=r"broken\.gguf could not be converted.*1\.3 GB") as caught:
-        zoo_packaged._convert_apart(broken, tmp_path / "made")
+        packaged._convert_apart(broken, tmp_path / "made")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists()
 

@@ -5,15 +5,14 @@ import torch
 from bitwise import CODEBOOKS, assert_same, seeded
 from needs import refuse, require
 
-from qlearn.numerics import nearest as codebook_nearest
-from qlearn.numerics import nearest_compiled as codebook_compiled
+from qlearn.numerics import nearest, nearest_compiled
 from qlearn.numerics.codebook import NF4, Codebook, quantize_blockwise
 
 
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Chunks that a small tensor fills, so that most of it goes through the compiled form."""
-    monkeypatch.setattr(codebook_nearest, "_CHUNK", 1 << 12)
+    monkeypatch.setattr(nearest, "_CHUNK", 1 << 12)
 
 
 @pytest.mark.slow
@@ -21,7 +20,7 @@ def short_chunks(monkeypatch):
 @pytest.mark.parametrize("codebook", CODEBOOKS, ids=str)
 def test_codes_equal_the_plain_ones_and_bitsandbytes(codebook):
     require("a C++ compiler")
-    if codebook_compiled.compiled_ranks(codebook, 64, 64) is None:
+    if nearest_compiled.compiled_ranks(codebook, 64, 64) is None:
         refuse("torch.compile does not work here: it needs a C++ compiler and Python's headers")
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         assert_same(seeded(3 * 4096 + 65, dtype), codebook, compiled=True)
@@ -53,4 +52,4 @@ def test_without_a_compiler_there_is_a_warning_and_the_plain_form(monkeypatch):
 
 def test_many_levels_are_not_compiled():
     many = Codebook("many", torch.linspace(-1, 1, 17))
-    assert codebook_compiled.compiled_ranks(many, 64, 64) is None
+    assert nearest_compiled.compiled_ranks(many, 64, 64) is None

@@ -6,10 +6,11 @@ import random
 import plotly.graph_objects as go
 import pytest
 
-from qlearn.teach.explorer.additive import add_up, difference, leaves, shape
+from qlearn.teach.explorer.additive import difference, leaves, shape
 from qlearn.teach.explorer.bundle import bundle_frame
 from qlearn.teach.explorer.explorer import Explorer
 from qlearn.teach.explorer.grid import frame
+from qlearn.teach.explorer.groups import add_terms
 from qlearn.teach.explorer.text import fill
 
 
@@ -53,12 +54,12 @@ def test_additive_parts_sum_to_every_figure():
         (
             lambda a, b: bars(a=a).update_layout(title=f"{a} {b}"),
             lambda a, b: "x",
-            r"layout\.title\.text is changed by a and by b",
+            r"layout\.title\.text is no number, and more than one group changes it",
         ),
         (
             lambda a, b: go.Figure([go.Bar(y=[a])] * (1 + b % 2)),
             lambda a, b: "x",
-            r"data\.1\.\w+ is there at the start or at b=1",
+            r"data\.1\.\w+ is there at the start or at a=0, b=1",
         ),
         (
             lambda a, b: bars(a=a, b=b),
@@ -72,9 +73,9 @@ def test_a_figure_that_is_no_sum_is_refused_by_leaf(figure, describe, leaf):
         Explorer(figure, {"a": range(30), "b": range(30)}, describe, additive=True)
 
 
-def test_add_up_does_not_change_the_base():
+def test_adding_terms_does_not_change_the_base():
     base = {"y": [1.0, 2.0]}
-    assert add_up(base, [[[], [[["y"], [1.0, 1.0], 0]]]], (1,)) == {"y": [2.0, 3.0]}
+    assert add_terms(base, [[0, [1.0, 1.0]]], [[["y"], [0], 0, 0]], [2], (1,)) == {"y": [2.0, 3.0]}
     assert base == {"y": [1.0, 2.0]}
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from qlearn.teach.explorer import host as explorer_host
+from qlearn.teach.explorer import host
 from qlearn.teach.explorer.bundle import bundle_frame, bundle_text, errors
 from qlearn.teach.explorer.controls import make_controls, positions
 from qlearn.teach.explorer.explorer import MIME, Explorer, show
@@ -239,17 +239,17 @@ def test_markup_is_labelled_safe_and_of_fixed_height():
 
 def test_hosts(monkeypatch):
     monkeypatch.delenv("QLEARN_EXPLORER", raising=False)
-    assert explorer_host.host() == "none"
-    monkeypatch.setattr(explorer_host, "in_kernel", lambda: True)
-    assert explorer_host.host() == "live"
-    monkeypatch.setattr(explorer_host, "has_widgets", lambda: False)
-    assert explorer_host.host() == "page"
-    monkeypatch.setattr(explorer_host, "has_widgets", lambda: True)
+    assert host.host() == "none"
+    monkeypatch.setattr(host, "in_kernel", lambda: True)
+    assert host.host() == "live"
+    monkeypatch.setattr(host, "has_widgets", lambda: False)
+    assert host.host() == "page"
+    monkeypatch.setattr(host, "has_widgets", lambda: True)
     monkeypatch.setenv("QLEARN_EXPLORER", "static")
-    assert explorer_host.host() == "page"
+    assert host.host() == "page"
     monkeypatch.setenv("QLEARN_EXPLORER", "moving")
     with pytest.raises(ValueError, match="'moving' is not known; use 'static'"):
-        explorer_host.host()
+        host.host()
 
 
 @pytest.mark.parametrize("has_manager", [True, False])
@@ -262,9 +262,9 @@ def test_colab_is_asked_for_its_widget_manager(monkeypatch, has_manager):
     colab.output = output
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    monkeypatch.setattr(explorer_host, "in_kernel", lambda: True)
+    monkeypatch.setattr(host, "in_kernel", lambda: True)
     monkeypatch.delenv("QLEARN_EXPLORER", raising=False)
-    assert explorer_host.host() == ("live" if has_manager else "page")
+    assert host.host() == ("live" if has_manager else "page")
     assert asked == ([1] if has_manager else [])
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from qlearn.assignments.a5 import adapters as a5_adapters
-from qlearn.assignments.a5 import bytes as a5_bytes
-from qlearn.assignments.a5 import codes as a5_codes
-from qlearn.assignments.a5 import double as a5_double
-from qlearn.assignments.a5 import init as a5_init
-from qlearn.assignments.a5 import step as a5_step
+from qlearn.assignments.a5 import adapters, bytes, codes, double, init, step
 from qlearn.assignments.shared.question import Question
 
 # The rooms that hold an answer, or call it.
@@ -24,7 +19,7 @@ QUESTIONS = [
         minutes=15,
         target="each level within 0.001%",
         answer="normal_levels",
-        make=a5_codes.make_levels,
+        make=codes.make_levels,
         blocked=ROOMS,
         parts=("NF4", "3 bits", "5 bits", "another offset"),
     ),
@@ -35,7 +30,7 @@ QUESTIONS = [
         minutes=15,
         target="codes equal; absmax within 0.001%",
         answer="quantize_blocks",
-        make=a5_codes.make_quantize,
+        make=codes.make_quantize,
         blocked=ROOMS,
         parts=("real weights", "a short block", "a block of zeros", "an outlier", "real weights"),
     ),
@@ -46,7 +41,7 @@ QUESTIONS = [
         minutes=15,
         target="codes equal; scales and offset within 0.01%",
         answer="double_quantize",
-        make=a5_double.make_double,
+        make=double.make_double,
         blocked=ROOMS,
         parts=("whole blocks", "a short block", "whole blocks"),
     ),
@@ -57,7 +52,7 @@ QUESTIONS = [
         minutes=12,
         target="five numbers, each within 0.01%",
         answer="sizes",
-        make=a5_bytes.make_bytes,
+        make=bytes.make_bytes,
     ),
     Question(
         id="a5.init",
@@ -66,8 +61,8 @@ QUESTIONS = [
         minutes=8,
         target="B zero; A within the bound, and as spread as a uniform draw is, within 10%",
         answer="new_adapter",
-        make=a5_init.make_init,
-        measure=a5_init.measure_adapter,
+        make=init.make_init,
+        measure=init.measure_adapter,
         blocked=ROOMS,
     ),
     Question(
@@ -77,7 +72,7 @@ QUESTIONS = [
         minutes=12,
         target="each output within 0.01% + 1e-5",
         answer="lora_forward",
-        make=a5_adapters.make_lora,
+        make=adapters.make_lora,
         blocked=ROOMS,
         parts=(
             "rows of whole blocks",
@@ -92,7 +87,7 @@ QUESTIONS = [
         minutes=15,
         target="each gradient within 0.01% + 1e-4",
         answer="adapter_gradients",
-        make=a5_adapters.make_gradients,
+        make=adapters.make_gradients,
         blocked=ROOMS,
         parts=("trained", "fresh", "trained"),
     ),
@@ -103,7 +98,7 @@ QUESTIONS = [
         minutes=28,
         target="loss and every number of every adapter within 0.2%",
         answer="qlora_step",
-        make=a5_step.make_step,
+        make=step.make_step,
         blocked=ROOMS,
         parts=("fresh", "trained", "trained"),
         seconds=60.0,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from qlearn.assignments.a6 import allocate as a6_allocate
-from qlearn.assignments.a6 import bits as a6_bits
-from qlearn.assignments.a6 import order as a6_order
+from qlearn.assignments.a6 import allocate, bits, order
 from qlearn.assignments.a6.entry import EntryQuestion, make_entry
 from qlearn.assignments.shared.question import Question
 
@@ -16,7 +14,7 @@ QUESTIONS = [
         minutes=10,
         target="four numbers, each within 0.5%",
         answer="budget",
-        make=a6_bits.make_budget,
+        make=bits.make_budget,
     ),
     Question(
         id="a6.order",
@@ -25,7 +23,7 @@ QUESTIONS = [
         minutes=10,
         target="the order that we measured",
         answer="order",
-        make=a6_order.make_order,
+        make=order.make_order,
     ),
     Question(
         id="a6.unpack",
@@ -34,7 +32,7 @@ QUESTIONS = [
         minutes=15,
         target="every code equal",
         answer="unpack",
-        make=a6_bits.make_unpack,
+        make=bits.make_unpack,
         blocked=("qlearn.exercises", "qlearn.numerics.packing"),
         parts=("3 bits", "5 bits", "4 bits", "7 bits", "a long stream"),
     ),
@@ -45,8 +43,8 @@ QUESTIONS = [
         minutes=20,
         target="within the budget; at most 1.1 times the loss of our own choice",
         answer="allocate",
-        make=a6_allocate.make_allocate,
-        measure=a6_allocate.measure_allocation,
+        make=allocate.make_allocate,
+        measure=allocate.measure_allocation,
         parts=("one model", "a tighter choice", "one tensor is most of it", "many bits"),
     ),
     EntryQuestion(

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from qlearn.checkpoints.inside import packed as hub_packed
-from qlearn.checkpoints.inside import rounded as hub_rounded
+from qlearn.checkpoints.inside import packed, rounded
 from qlearn.checkpoints.inside.fields import PACKAGES, Inside
 
 __all__ = ["PACKAGES", "READERS", "Inside", "read_config"]
 
-READERS = {**hub_packed.READERS, **hub_rounded.READERS}
+READERS = {**packed.READERS, **rounded.READERS}
 
 
 def read_config(config: Mapping[str, Any]) -> Inside:

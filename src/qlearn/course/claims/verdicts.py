@@ -18,12 +18,8 @@ from qlearn.course.claims import thresholds as claims_thresholds
 from qlearn.course.claims.common import Limits, Results, Verdict
 from qlearn.course.claims.html import ClaimsTable
 from qlearn.course.claims.links import LINKS, Link
-from qlearn.course.claims.rules import choice as claims_choice
-from qlearn.course.claims.rules import memory as claims_memory
-from qlearn.course.claims.rules import methods as claims_methods
+from qlearn.course.claims.rules import choice, memory, methods, speed, tools
 from qlearn.course.claims.rules import quality as claims_quality
-from qlearn.course.claims.rules import speed as claims_speed
-from qlearn.course.claims.rules import tools as claims_tools
 from qlearn.course.claims.stated import CLAIMS, Claim
 from qlearn.measure import results
 from qlearn.measure.choose.evidence import all_evidence
@@ -35,46 +31,46 @@ PUBLISHED = Path(__file__).with_name("published.json")
 
 RULES: Mapping[int, Callable[[Results, Limits], Verdict]] = MappingProxyType(
     {
-        1: claims_memory.savings,
-        2: claims_memory.qlora_on_one_card,
+        1: memory.savings,
+        2: memory.qlora_on_one_card,
         3: claims_quality.no_retraining,
         4: claims_quality.near_lossless,
-        5: claims_speed.headline,
-        6: claims_memory.seven_billion,
-        7: claims_methods.direct_conversion,
-        8: claims_methods.training_beats_rounding,
-        9: claims_methods.base_and_adapters,
-        10: claims_methods.layer_by_layer,
-        11: claims_methods.higher_precision,
+        5: speed.headline,
+        6: memory.seven_billion,
+        7: methods.direct_conversion,
+        8: methods.training_beats_rounding,
+        9: methods.base_and_adapters,
+        10: methods.layer_by_layer,
+        11: methods.higher_precision,
         12: claims_quality.loss_by_level,
-        13: claims_tools.the_snippet,
-        14: claims_tools.auto_gptq,
-        15: claims_methods.gptq_or_awq,
-        16: claims_methods.calibration_size,
-        17: claims_methods.how_long,
-        18: claims_tools.own_benchmark,
-        19: claims_tools.alerts,
-        20: claims_memory.formula,
-        21: claims_memory.kv_cache,
-        22: claims_memory.with_context,
-        23: claims_memory.seventy_on_one_card,
-        24: claims_memory.smaller_cards,
-        25: claims_choice.when_to_take,
-        26: claims_speed.throughput,
+        13: tools.the_snippet,
+        14: tools.auto_gptq,
+        15: methods.gptq_or_awq,
+        16: methods.calibration_size,
+        17: methods.how_long,
+        18: tools.own_benchmark,
+        19: tools.alerts,
+        20: memory.formula,
+        21: memory.kv_cache,
+        22: memory.with_context,
+        23: memory.seventy_on_one_card,
+        24: memory.smaller_cards,
+        25: choice.when_to_take,
+        26: speed.throughput,
         27: claims_quality.reasoning_first,
         28: claims_quality.plain_is_robust,
         29: claims_quality.larger_is_better,
         30: claims_quality.larger_at_four_bits,
-        31: claims_tools.easiest_start,
-        32: claims_tools.go_to_tool,
-        33: claims_speed.tensorrt,
-        34: claims_speed.openvino,
-        35: claims_methods.fine_tuning,
-        36: claims_memory.seventy_fine_tuned,
+        31: tools.easiest_start,
+        32: tools.go_to_tool,
+        33: speed.tensorrt,
+        34: speed.openvino,
+        35: methods.fine_tuning,
+        36: memory.seventy_fine_tuned,
         37: claims_quality.four_bits_cost,
-        38: claims_memory.cpu_alone,
-        39: claims_tools.pre_quantized,
-        40: claims_tools.not_reversible,
+        38: memory.cpu_alone,
+        39: tools.pre_quantized,
+        40: tools.not_reversible,
     }
 )
 

@@ -1,11 +1,10 @@
-"""Explorers of more positions than can be sent: a base figure, and what each value adds to it.
+"""What sums of figures are made of: the leaves of their trees, added, sampled and compared.
 
-A figure is additive when each number in it is a sum of one term a control (a bar that stacks
-weights, cache and activations), and each word in it follows one control alone. Then the base at
-the start and one set of differences a value give every position, and the browser does the sum.
+A figure is additive when each number in it is a sum of one term a control, or a group of controls
+(a bar that stacks weights, cache and activations), and each word in it follows one alone. Then the
+base at the start and a table of terms give every position (`groups`), and the browser sums them.
 """
 
-import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -59,69 +58,6 @@ def combine(a: Any, b: Any, sign: int = 1) -> Any:
 def dotted(path: Path) -> str:
     """A leaf's path as a reader of plotly's documentation would write it."""
     return ".".join(str(key) for key in path)
-
-
-def make_parts(
-    controls: Sequence[Control], start: Position, draw: Draw
-) -> tuple[Any, list[list[list[list[Any]]]]]:
-    """The tree at `start`, and `parts[control][value]`: a list of [path, term, is_word].
-
-    `draw` gives the JSON tree of one position.
-
-    Raises:
-        ValueError: the figure isn't additive; the message names the leaf.
-    """
-    base = draw(start)
-    at_base = dict(leaves(base))
-    owners: dict[Path, str] = {}
-    parts = [
-        [_part(control, k, start, at, draw, at_base, owners) for k in range(len(control.values))]
-        for at, control in enumerate(controls)
-    ]
-    verify(controls, draw, lambda at: add_up(base, parts, at))
-    return base, parts
-
-
-def _part(
-    control: Control,
-    k: int,
-    start: Position,
-    at: int,
-    draw: Draw,
-    at_base: dict[Path, Any],
-    owners: dict[Path, str],
-) -> list[list[Any]]:
-    """What value `k` of one control changes, the others standing at the start."""
-    if k == start[at]:
-        return []
-    there = dict(leaves(draw((*start[:at], k, *start[at + 1 :]))))
-    where = f"{control.name}={control.labels[k]}"
-    for path in at_base.keys() ^ there.keys():
-        raise not_additive(path, f"is there at the start or at {where}, not at both")
-    changes: list[list[Any]] = []
-    for path, old in at_base.items():
-        new = there[path]
-        if new == old:
-            continue
-        if shape(old) is not None and shape(new) == shape(old):
-            changes.append([list(path), combine(new, old, -1), 0])
-        elif owners.setdefault(path, control.name) == control.name:
-            changes.append([list(path), new, 1])
-        else:
-            raise not_additive(path, f"is changed by {owners[path]} and by {control.name}")
-    return changes
-
-
-def add_up(base: Any, parts: Sequence[Sequence[Sequence[Any]]], position: Position) -> Any:
-    """The tree at `position`, summed as the page's script sums it."""
-    tree = copy.deepcopy(base)
-    for control, k in zip(parts, position, strict=True):
-        for path, term, is_word in control[k]:
-            node = tree
-            for key in path[:-1]:
-                node = node[key]
-            node[path[-1]] = term if is_word else combine(node[path[-1]], term)
-    return tree
 
 
 def sample(controls: Sequence[Control], samples: int, seed: int = 0) -> list[Position]:
@@ -178,7 +114,7 @@ def not_additive(path: Path, reason: str) -> ValueError:
     """The error that says which leaf is no sum, and what to do."""
     return ValueError(
         f"the explorer is additive, but its {dotted(path)} {reason}; give each control (or each "
-        "group that additive names) a term of its own, make a quotient with explorer_formula.ratio "
-        "and a verdict with explorer_formula.choice, or use additive=False with at most 500 "
-        "positions"
+        "group that additive names) a term of its own, make a quotient with "
+        "qlearn.teach.explorer.ratio and a verdict with qlearn.teach.explorer.choice, or use "
+        "additive=False with at most 500 positions"
     )

@@ -1,14 +1,14 @@
 """The bundle that a page gets: an explorer's controls and every one of its positions, as JSON.
 
-`frames` holds one tree a position; or the page sums one: `base` and `parts` with one term a
-control, or `base` and `terms` with one table a group of controls. A tree is
-`{"data", "layout", "text"}`; `pool` holds what several trees have in common, or the tables.
+`frames` holds one tree a position; or the page sums one: `base`, and `terms` with one table a group
+of controls. A tree is `{"data", "layout", "text"}`; `pool` holds what several trees have in common,
+or the tables.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qlearn.teach.explorer.additive import DIGITS, add_up, make_parts
+from qlearn.teach.explorer.additive import DIGITS
 from qlearn.teach.explorer.controls import Control, Position, count, positions, values_at
 from qlearn.teach.explorer.formula import resolve, words
 from qlearn.teach.explorer.grid import as_figure, frame, height, plain, restore, share
@@ -36,7 +36,8 @@ def make_bundle(
     Raises:
         ValueError: more than `LIMIT` positions without `additive`, or a figure that isn't additive.
     """
-    groups = [] if isinstance(additive, bool) else make_groups(controls, additive)
+    names = [(control.name,) for control in controls] if additive is True else additive
+    groups = [] if names is False else make_groups(controls, names)
     bundle: Bundle = {
         "version": 1,
         "title": title,
@@ -51,11 +52,6 @@ def make_bundle(
             controls, start, lambda at: _terms(figure, describe, values_at(controls, at)), groups
         )
         return {**bundle, "pool": pool, "base": base, "terms": terms}
-    if additive:
-        base, parts = make_parts(
-            controls, start, lambda at: _terms(figure, describe, values_at(controls, at))
-        )
-        return {**bundle, "pool": [], "base": base, "parts": parts}
     check_count(controls)
     pool, frames = share(
         [_tree(figure, describe, values_at(controls, at)) for at in positions(controls)]
@@ -121,7 +117,8 @@ def bundle_controls(bundle: Bundle) -> tuple[tuple[Control, ...], Position]:
 def bundle_frame(bundle: Bundle, position: Position) -> dict[str, Any]:
     """The `{"data", "layout", "text"}` of one position, as the page's script finds it."""
     if "base" in bundle:
-        tree = resolve(_sum(bundle, position))
+        sizes = controls_sizes(bundle_controls(bundle)[0])
+        tree = resolve(add_terms(bundle["base"], bundle["pool"], bundle["terms"], sizes, position))
         text = tree["text"]
         line = text["line"] if "line" in text else fill(text["template"], text["numbers"])
         return {**tree, "text": line}
@@ -131,13 +128,6 @@ def bundle_frame(bundle: Bundle, position: Position) -> dict[str, Any]:
     tree = restore(bundle["pool"], bundle["frames"][at])
     assert isinstance(tree, dict)
     return tree
-
-
-def _sum(bundle: Bundle, position: Position) -> Any:
-    if "parts" in bundle:
-        return add_up(bundle["base"], bundle["parts"], position)
-    sizes = controls_sizes(bundle_controls(bundle)[0])
-    return add_terms(bundle["base"], bundle["pool"], bundle["terms"], sizes, position)
 
 
 def errors(bundle: Bundle) -> list[str]:

@@ -46,7 +46,7 @@ class Explorer:
         additive: send terms instead of every position; above 500 positions this is the only way.
             True: each number is a sum of one term a control. A list of groups of names, such as
             [("model", "bits"), ("model", "context")]: a sum of one term a group. Quotients and
-            verdicts are made with `explorer_formula`.
+            verdicts are made with `ratio` and `choice`.
         title: a heading.
 
     Raises:
@@ -113,7 +113,7 @@ class Explorer:
         return self
 
     def bundle(self) -> Bundle:
-        """Every position as JSON (see `explorer_bundle`), computed once."""
+        """Every position as JSON (see `bundle`), computed once."""
         if self._bundle is None:
             self._bundle = make_bundle(
                 self._figure,

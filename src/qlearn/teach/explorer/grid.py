@@ -21,7 +21,7 @@ _POOL_MIN = 24  # characters: a shorter part costs less where it stands than as 
 def plain(value: Any, digits: int = DIGITS, formulas: bool = False) -> Any:
     """`value` as JSON data: arrays as lists, numbers to `digits` significant digits, NaN as None.
 
-    With `formulas`, a number or word of `explorer_formula` becomes its operands, not its value.
+    With `formulas`, a number or word of `formula` becomes its operands, not its value.
 
     >>> plain({"y": np.array([1 / 3, 2.0]), "name": "a"})
     {'y': [0.333333, 2], 'name': 'a'}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from qlearn.course.article.rules import side_by_side
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Limits, Results, Verdict, percent, rows
 from qlearn.measure.choose.levels import measured_speeds
 
@@ -22,7 +22,7 @@ DEVICES = ("rtx-3060", "rtx-4090", "m1-16", "laptop-ddr5-16", "t4", "a100-80")
 BATCHES = (1, 32)
 
 
-def when_to_take(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def when_to_take(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 25: situations in which nothing fits are left out; lists that tie agree with none."""
     measured = rows(results, "batching")
     asked = side_by_side(

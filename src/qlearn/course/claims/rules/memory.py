@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import ceil
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import (
     HOLDS,
     SMOLLM,
@@ -38,7 +38,7 @@ SEVEN = tuple(name for name in MODELS if re.search(r"-[78]b$", name))
 GB = 1e9
 
 
-def savings(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def savings(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 1."""
     full = footprint(results, "FP32")
     here = {name: 1 - footprint(results, name) / full for name in CLAIMED_SAVING}
@@ -58,7 +58,7 @@ def savings(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def qlora_on_one_card(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def qlora_on_one_card(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 2."""
     need, room = finetune_memory("llama-65b", "QLoRA"), _room("rtx-4090", limits)
     paper = results["published"]["qlora"]["memory_65b_gb"]
@@ -73,7 +73,7 @@ def qlora_on_one_card(results: Results, limits: Limits = claims_thresholds) -> V
     return Verdict(WRONG, figure, sources=("qlora",))
 
 
-def seven_billion(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def seven_billion(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 6."""
     model = "llama-2-7b"
     full = estimate_memory(model, 32).weights
@@ -90,7 +90,7 @@ def seven_billion(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return Verdict(WRONG, figure)
 
 
-def formula(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def formula(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 20."""
     parameters = get_architecture(SMOLLM).parameters
     ratios = {
@@ -105,7 +105,7 @@ def formula(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return judge(figure, list(near.values()), f"the precision is {' or '.join(good)}")
 
 
-def kv_cache(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def kv_cache(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 21."""
     ratio = value(results, "memory", "ratio", what="kv_cache", precision="BF16")
     sizes = {name: 1000 * kv_bytes_per_token(name) * ratio / GB for name in SEVEN}
@@ -116,7 +116,7 @@ def kv_cache(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return _in_range(figure, sizes, limits.KV_RANGE)
 
 
-def with_context(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def with_context(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 22."""
     sizes = {
         name: estimate_memory(name, STORED["INT4"], context=limits.CONTEXT).total / GB
@@ -129,17 +129,17 @@ def with_context(results: Results, limits: Limits = claims_thresholds) -> Verdic
     return _in_range(figure, sizes, limits.TOTAL_RANGE)
 
 
-def seventy_on_one_card(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def seventy_on_one_card(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 23."""
     return _fits({"llama-2-70b": "rtx-4090"}, limits)
 
 
-def smaller_cards(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def smaller_cards(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 24."""
     return _fits({"llama-2-13b": "rtx-3060", "llama-2-7b": "m1-16"}, limits)
 
 
-def seventy_fine_tuned(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def seventy_fine_tuned(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 36."""
     need, room = finetune_memory("llama-2-70b", "QLoRA").total, _room("rtx-4090", limits)
     cards = ceil(need / room)
@@ -151,7 +151,7 @@ def seventy_fine_tuned(results: Results, limits: Limits = claims_thresholds) -> 
     return Verdict(WRONG, figure)
 
 
-def cpu_alone(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def cpu_alone(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 38."""
     cards = [device for device in DEVICES.values() if device.kind == "consumer GPU"]
     laptops = [device for name, device in DEVICES.items() if name.startswith("laptop")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import (
     ARITHMETIC,
     HOLDS,
@@ -25,7 +25,7 @@ from qlearn.course.claims.common import (
 HOUR = 3600
 
 
-def direct_conversion(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def direct_conversion(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 7."""
     rounded = smollm(results, "rtn", 4)["perplexity"]
     gain = {
@@ -43,7 +43,7 @@ def direct_conversion(results: Results, limits: Limits = claims_thresholds) -> V
     return Verdict(WRONG, figure)
 
 
-def training_beats_rounding(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def training_beats_rounding(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 8."""
     models = sorted({row["model"] for row in rows(results, "qat")})
     gains = {
@@ -61,7 +61,7 @@ def training_beats_rounding(results: Results, limits: Limits = claims_thresholds
     return Verdict(WRONG, figure)
 
 
-def base_and_adapters(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def base_and_adapters(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 9."""
     base = value(results, "tools", "bits", what="qlora tensor", tensor="base")
     adapter = value(results, "tools", "bits", what="qlora tensor", tensor="adapter")
@@ -75,7 +75,7 @@ def base_and_adapters(results: Results, limits: Limits = claims_thresholds) -> V
     return Verdict(WHEN, figure, f"16 bits are asked for; peft keeps adapters in {adapter}")
 
 
-def layer_by_layer(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def layer_by_layer(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 10."""
     loss = value(results, "gptq_layer", "loss_over_rtn", form="qlearn")
     falls = {
@@ -94,7 +94,7 @@ def layer_by_layer(results: Results, limits: Limits = claims_thresholds) -> Verd
     return Verdict(WHEN, figure, "the layer's error is meant, not the model's")
 
 
-def higher_precision(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def higher_precision(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 11."""
     plain = {row["scheme"]: row["bits_per_weight"] for row in rows(results, "rtn")}
     extra = {
@@ -110,7 +110,7 @@ def higher_precision(results: Results, limits: Limits = claims_thresholds) -> Ve
     return judge(figure, list(passed.values()), f"it is {' or '.join(named)}")
 
 
-def gptq_or_awq(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def gptq_or_awq(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 15."""
     ahead = {
         row["corpus"]: row["perplexity"]
@@ -130,7 +130,7 @@ def gptq_or_awq(results: Results, limits: Limits = claims_thresholds) -> Verdict
     return judge(figure, parts, half, ("awq",))
 
 
-def calibration_size(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def calibration_size(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 16."""
     shares = {}
     none = value(results, "calibration_sets", "kl_divergence", method="rtn", bits=4)
@@ -151,7 +151,7 @@ def calibration_size(results: Results, limits: Limits = claims_thresholds) -> Ve
     return judge(figure, list(needed.values()), f"it is {' or '.join(hungry)}", ("gptq",))
 
 
-def how_long(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def how_long(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 17."""
     here = [
         row["seconds"] for row in rows(results, "libraries") if row["method"] in ("gptq", "awq")
@@ -172,7 +172,7 @@ def how_long(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return Verdict(WRONG, figure, sources=("gptq",))
 
 
-def fine_tuning(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def fine_tuning(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 35."""
     refused = value(results, "tools", "refuses", what="gradient", tensor="codes")
     runs = rows(results, "qlora", method="QLoRA")

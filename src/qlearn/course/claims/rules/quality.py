@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from statistics import mean
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import (
     ARITHMETIC,
     FLOATS,
@@ -32,7 +32,7 @@ from qlearn.course.claims.common import (
 LOW_BITS = (4, 3, 2)
 
 
-def no_retraining(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def no_retraining(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 3."""
     kept = {bits: min(_best_kept(results, limits, bits).values()) for bits in (8, 4)}
     figure = f"worst model keeps {percent(kept[8])} at INT8, {percent(kept[4])} at INT4"
@@ -43,7 +43,7 @@ def no_retraining(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return Verdict(WRONG, figure)
 
 
-def near_lossless(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def near_lossless(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 4."""
     rise = {
         method: 1 / perplexity_kept(results, smollm(results, method, 4)) - 1
@@ -66,7 +66,7 @@ def near_lossless(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return Verdict(WRONG, figure, sources=("gptq",))
 
 
-def loss_by_level(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def loss_by_level(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 12."""
     lora, qlora = (
         mean(row["exact_after"] for row in rows(results, "qlora", method=method))
@@ -93,7 +93,7 @@ def loss_by_level(results: Results, limits: Limits = claims_thresholds) -> Verdi
     )
 
 
-def reasoning_first(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def reasoning_first(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 27."""
     eight = _best_kept(results, limits, 8)
     gap = _gap(results, limits, 4)
@@ -106,7 +106,7 @@ def reasoning_first(results: Results, limits: Limits = claims_thresholds) -> Ver
     return judge(figure, parts, half)
 
 
-def plain_is_robust(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def plain_is_robust(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 28."""
     gaps = {bits: _gap(results, limits, bits) for bits in LOW_BITS}
     figure = "arithmetic loses more by (points) " + ", ".join(
@@ -115,7 +115,7 @@ def plain_is_robust(results: Results, limits: Limits = claims_thresholds) -> Ver
     return _by_bits(figure, gaps, limits)
 
 
-def larger_is_better(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def larger_is_better(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 29."""
     names = pockets(results)
     small, large = names[0], names[-1]
@@ -130,7 +130,7 @@ def larger_is_better(results: Results, limits: Limits = claims_thresholds) -> Ve
     return _by_bits(figure, gaps, limits)
 
 
-def larger_at_four_bits(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def larger_at_four_bits(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 30."""
     ahead: dict[str, float] = {}
     for small, large in combinations(pockets(results), 2):
@@ -150,7 +150,7 @@ def larger_at_four_bits(results: Results, limits: Limits = claims_thresholds) ->
     return judge(figure, [gap > 0 for gap in ahead.values()], f"it is {' or '.join(won)}")
 
 
-def four_bits_cost(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def four_bits_cost(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 37."""
     before = value(results, "sentiment", "accuracy", scheme="float32")
     after = value(results, "sentiment", "accuracy", scheme="INT4 g64 asym")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
@@ -23,7 +23,7 @@ BATCHES = (1, 32, 512)
 OTHERS = ("FP32", "BF16", "INT8")
 
 
-def headline(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def headline(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 5."""
     levels = {"INT8": smollm(results, "rtn", 8, None), "INT4": smollm(results, "gptq", 4)}
     figures, whole, half = [], [], []
@@ -52,7 +52,7 @@ def headline(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def throughput(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def throughput(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 26."""
     leads = {
         tokens: _layer(results, "INT4", tokens)
@@ -66,7 +66,7 @@ def throughput(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return judge(figure, [lead > 1 for lead in leads.values()], f"the batch is {' or '.join(won)}")
 
 
-def tensorrt(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def tensorrt(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 33."""
     known = results["published"]["tensorrt"]["rows"]
     times = {row["against"]: row["times"] for row in known}
@@ -89,7 +89,7 @@ def tensorrt(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     )
 
 
-def openvino(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def openvino(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 34."""
     speeds = {
         precision: value(results, "tools", "tokens_per_second", what="speed", tool="openvino",

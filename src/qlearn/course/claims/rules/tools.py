@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from math import ceil
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims import thresholds
 from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
@@ -24,7 +24,7 @@ YEAR = 365.25  # days
 BITSANDBYTES = "transformers and bitsandbytes"
 
 
-def the_snippet(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def the_snippet(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 13."""
     calls = {
         form: rows(results, "tools", what="article call", form=form)[0]
@@ -44,12 +44,12 @@ def the_snippet(results: Results, limits: Limits = claims_thresholds) -> Verdict
     )
 
 
-def auto_gptq(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def auto_gptq(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 14."""
     return _package(results, limits, "auto-gptq", "")
 
 
-def go_to_tool(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def go_to_tool(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 32."""
     ours = value(results, "libraries", "perplexity", method="gptq", scheme="INT4 g64 asym")
     others = [
@@ -61,7 +61,7 @@ def go_to_tool(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return _package(results, limits, "auto-gptq", theirs)
 
 
-def own_benchmark(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def own_benchmark(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 18: the same questions to both, so their difference has an error of its own."""
     full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4 RTN"))
     gap, error = codes["difference"], codes["difference_standard_error"]
@@ -77,7 +77,7 @@ def own_benchmark(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return Verdict(WRONG, figure)
 
 
-def alerts(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def alerts(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 19."""
     row = rows(results, "tools", what="canary")[0]
     found, false = row["found"] / row["broken"], row["false_alarms"] / row["healthy"]
@@ -92,7 +92,7 @@ def alerts(results: Results, limits: Limits = claims_thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def easiest_start(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def easiest_start(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 31."""
     starts = {row["tool"]: row for row in rows(results, "tools", what="start")}
     ours = starts[BITSANDBYTES]
@@ -113,7 +113,7 @@ def easiest_start(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return Verdict(HOLDS, figure)
 
 
-def pre_quantized(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def pre_quantized(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 39."""
     loads = rows(results, "tools", what="load")
     good = [row["loads"] and _much_faster(row, limits) for row in loads]
@@ -127,7 +127,7 @@ def pre_quantized(results: Results, limits: Limits = claims_thresholds) -> Verdi
     return judge(figure, good, f"the format is {' or '.join(names)}, or its package is installed")
 
 
-def not_reversible(results: Results, limits: Limits = claims_thresholds) -> Verdict:
+def not_reversible(results: Results, limits: Limits = thresholds) -> Verdict:
     """Claim 40."""
     cases = rows(results, "tools", what="round trip")
     figure = (

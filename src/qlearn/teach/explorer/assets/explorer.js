@@ -40,7 +40,7 @@
 
   const add = (a, b) => (Array.isArray(b) ? b.map((term, k) => add(a[k], term)) : a + b);
   const clean = (value) => Number(value.toPrecision(12));
-  // Quotients and choices, as qlearn.explorer_formula.resolve works them out.
+  // Quotients and choices, as qlearn.teach.explorer.formula.resolve works them out.
   const resolve = (node) => {
     if (!node || typeof node !== "object") return node;
     if (Array.isArray(node)) return node.some((part) => part && typeof part === "object") ? node.map(resolve) : node;
@@ -51,17 +51,17 @@
     return of.floor ? Math.floor(value) : value;
   };
   const place = (controls, which, at) => which.reduce((k, c) => k * controls[c].labels.length + at[c], 0);
-  const sum = ({ base, parts, terms, pool, controls }, at) => {
+  const sum = ({ base, terms, pool, controls }, at) => {
     const tree = structuredClone(base);
-    const all = parts ? at.flatMap((k, c) => parts[c][k]) : terms.map(([path, which, table, isWord]) => [path, pool[table][place(controls, which, at)], isWord]);
-    for (const [path, term, isWord] of all) {
-      const last = path.length - 1, node = path.slice(0, last).reduce((part, key) => part[key], tree);
+    for (const [path, which, table, isWord] of terms) {
+      const term = pool[table][place(controls, which, at)], last = path.length - 1;
+      const node = path.slice(0, last).reduce((part, key) => part[key], tree);
       node[path[last]] = isWord ? term : add(node[path[last]], term);
     }
     return resolve(tree);
   };
 
-  // {name}, {name:d}, {name:,.2f}: as qlearn.explorer_text.fill does it.
+  // {name}, {name:d}, {name:,.2f}: as qlearn.teach.explorer.text.fill does it.
   const fill = (text, numbers) => text.replace(/\{(\w+)(?::(,?)(?:\.(\d+)f|d))?\}/g, (_, name, comma, places) => {
     const value = numbers[name];
     if (typeof value === "string") return value;
