@@ -12,7 +12,7 @@ from claims_synthetic import synthetic
 
 from qlearn.course.claims import rules, thresholds
 from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, limits_with, rows
-from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims
+from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims, claims_table
 
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
 RULE_MODULES = [
@@ -189,7 +189,7 @@ def test_verdicts_refuse_what_says_nothing():
 
 
 def test_the_table_has_a_row_and_a_link_for_each_claim():
-    table = verdicts.claims_table(check_claims(synthetic()))
+    table = claims_table(check_claims(synthetic()))
     html = table._repr_html_()
     for number in RULES:
         assert html.count(f'<tr id="claim-{number}">') == 1
