@@ -7,12 +7,12 @@ import sys
 import venv
 from pathlib import Path
 
-from tools.environment import Environment
-from tools.loaders import layer
-
 from qlearn.models.fetch import cache_folder
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # of the commands of a clone
+from tools.environment import Environment  # noqa: E402
+from tools.loaders import layer  # noqa: E402
 
 
 def python_with_loaders() -> Path:

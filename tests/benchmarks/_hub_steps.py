@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import requests
 from _hub_client import SECONDS, Person, processes_of
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from synthetic_class import due, right_work
 
 Facts = dict[str, Any]

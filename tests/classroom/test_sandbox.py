@@ -67,7 +67,7 @@ def said(reply):
         ("bytearray(10**11)", "MemoryError"),
         ("import qlearn.exercises", "ImportError"),
         ("from qlearn.assignments.a0 import QUESTIONS", "ModuleNotFoundError"),
-        ("from qlearn.classroom.marks import grade", "ImportError"),
+        ("from qlearn.classroom.marks import grade", "ModuleNotFoundError"),
         ("from qlearn.numerics.affine import quantize", "ImportError"),
         ("from qlearn import quantize", "ImportError"),
         ("from qlearn.numerics.packing import pack", "ImportError"),

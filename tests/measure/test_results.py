@@ -1,7 +1,10 @@
 """Results files: what they record, and what they refuse."""
 
 import json
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,3 +113,15 @@ def test_every_committed_file_says_where_it_comes_from(writer):
         missing = [name for name in writer.ORIGIN if name not in content]
         assert not missing, f"{path.name} lacks {missing}"
         assert content["rows"], path.name
+
+
+def test_every_benchmark_finds_what_it_imports():
+    """Most are run by hand or once a week: a module that has moved is to be noticed here."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+    assert len(names) > 30
+    code = f"import sys; sys.path[0] = {str(folder)!r}\nfor n in {names!r}: __import__(n)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

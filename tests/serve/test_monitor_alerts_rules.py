@@ -158,7 +158,7 @@ def test_the_committed_rules_are_those_of_the_measured_monitor(tmp_path):
     ("call", "message"),
     [
         (lambda: alert_rules({"cosine": 1.0}, 0.01), "thresholds names 'cosine'"),
-        (lambda: alert_rules({"kl": 0.0}, 0.01), "kl=0.0 is not a positive"),
+        (lambda: alert_rules({"kl": 0.0}, 0.01), "kl=0.0 must be a number above 0"),
         (lambda: alert_rules({"kl": 1.0}, -1), "input_limit=-1"),
         (lambda: Budget(seconds=0), "seconds=0"),
         (lambda: Budget(silence=-5), "silence=-5"),

@@ -147,7 +147,7 @@ def test_a_rarer_false_alarm_costs_delay():
         (torch.zeros(10), 1.0, 1000, "sample has shape"),
         (torch.zeros(100, 2), 1.0, 1000, "sample has shape"),
         (torch.full((100,), math.nan), 1.0, 1000, "NaN or infinity"),
-        (torch.zeros(100), 0.0, 1000, "shift=0.0 is not a positive"),
+        (torch.zeros(100), 0.0, 1000, "shift=0.0 must be a number above 0"),
         (torch.zeros(100), 1.0, math.inf, "one_false_alarm_in=inf"),
         (torch.ones(100), 1.5, 1000, "shift=1.5 is too small"),
     ],
@@ -206,7 +206,7 @@ def test_the_bound_of_a_rate():
     ("call", "message"),
     [
         (lambda: design_misses(0.1, 0.05), "0 < rate < worse < 1"),
-        (lambda: design_misses(0.0, 0.05), "rate=0.0 is not a positive"),
+        (lambda: design_misses(0.0, 0.05), "rate=0.0 must be a number above 0"),
         (lambda: design_misses(0.1, 0.1001, 1e8), "too near"),
         (lambda: rate_bound(3, 2), "can't be"),
         (lambda: rate_bound(1, 2, confidence=95), "confidence=95"),

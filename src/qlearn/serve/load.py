@@ -24,8 +24,8 @@ from itertools import accumulate
 from queue import Empty, SimpleQueue
 from threading import Barrier
 
+from qlearn.numerics.refuse import check_positive
 from qlearn.serve.client import Reply
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
 
 Send = Callable[[str], Reply]  # a prompt to its answer; raises OSError where there is none
 

@@ -19,6 +19,7 @@ from qlearn.measure.choose.levels import Speeds, measured_speeds
 from qlearn.measure.memory.architectures import Architecture, get_architecture
 from qlearn.measure.memory.devices import Device, get_device
 from qlearn.measure.memory.inference import estimate_memory
+from qlearn.numerics.refuse import check_count
 
 Quality = Literal["critical", "required", "flexible"]
 LEVELS = (16, 8, 4)
@@ -96,8 +97,7 @@ def article_recommend(
     """
     if isinstance(memory_ratio, bool) or not memory_ratio > 0:
         raise ValueError(f"memory_ratio={memory_ratio!r} must be above 0: memory over model size")
-    if isinstance(users, bool) or not isinstance(users, int) or users < 1:
-        raise ValueError(f"users={users!r} must be an integer of 1 or more")
+    check_count(users=users)
     if quality not in ("critical", "required", "flexible"):
         raise ValueError(f"quality={quality!r}; choose 'critical', 'required' or 'flexible'")
     lists = {

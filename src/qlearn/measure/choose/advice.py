@@ -24,6 +24,7 @@ from qlearn.measure.memory.inference import (
     estimate_memory,
     quantized_kv_bits,
 )
+from qlearn.numerics.refuse import check_count
 
 # What a reader asks for -> the kind of work of which losses are known.
 TASKS = {
@@ -104,8 +105,7 @@ def recommend(
     """
     if task not in TASKS:
         raise ValueError(f"task={task!r} is not known; choose one of {', '.join(TASKS)}")
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch={batch!r} must be an integer of 1 or more")
+    check_count(batch=batch)
     for name, share, low in (("tolerance", tolerance, 0.0), ("usable", usable, 1e-9)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not low <= share <= 1:
             raise ValueError(f"{name}={share!r} is no share; give a number from 0 to 1, as 0.05")

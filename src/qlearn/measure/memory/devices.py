@@ -17,6 +17,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+from qlearn.numerics.refuse import check_positive
+
 CATALOGUE = Path(__file__).with_name("devices.json")
 KINDS = ("consumer GPU", "data-center GPU", "Apple silicon", "computer", "phone", "cloud")
 
@@ -46,10 +48,8 @@ class Device:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind={self.kind!r} is not known; choose {', '.join(KINDS)}")
-        for name, unit in (("memory", "bytes"), ("bandwidth", "bytes a second")):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"{name}={value!r} must be a number of {unit} above 0")
+        check_positive("bytes", memory=self.memory)
+        check_positive("bytes a second", bandwidth=self.bandwidth)
 
 
 def _catalogue() -> dict[str, Device]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qlearn.measure.memory.architectures import Architecture, get_architecture
+from qlearn.numerics.refuse import check_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -90,9 +91,7 @@ def finetune_memory(
     sizes = get_architecture(model)
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not known; choose {', '.join(map(repr, METHODS))}")
-    for name, value in (("rank", rank), ("tokens", tokens)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r} must be an integer of 1 or more")
+    check_count(rank=rank, tokens=tokens)
     full = method.startswith("full")
     width = 4 if method == "full, 32 bit" else 2
     trained = sizes.parameters if full else sizes.adapter_parameters(rank)

@@ -22,13 +22,12 @@ from qlearn.measure.memory.parts import (
     cache_bytes,
     cache_slope,
     check_bits,
-    check_count,
     check_phase,
-    check_positive,
     check_whole_bytes,
     float_bits,
     weight_bytes,
 )
+from qlearn.numerics.refuse import check_count, check_positive
 from qlearn.numerics.scheme import QuantScheme
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ def estimate_memory(
     """
     sizes = get_architecture(model)
     bits = check_bits("bits_per_weight", bits_per_weight)
-    check_count("context", context)
-    check_count("batch", batch)
+    check_count(context=context, batch=batch)
     check_phase(phase)
     floats = float_bits(bits, activation_bits, "activation_bits")
     width = check_whole_bytes("activation_bits", floats)
@@ -131,7 +129,8 @@ def quantized_kv_bits(
     """
     scale, code = check_bits("scale_bits", scale_bits), check_bits("bits", bits)
     zero = check_bits("zero_bits", zero_bits) if zero_bits else Fraction(0)
-    return float(code + (scale + zero) / check_count("group_size", group_size))
+    check_count(group_size=group_size)
+    return float(code + (scale + zero) / group_size)
 
 
 def scheme_bits(model: str | Architecture | PreTrainedConfig, scheme: QuantScheme) -> float:
@@ -185,11 +184,12 @@ def largest_context(
     """
     sizes = get_architecture(model)
     bits = check_bits("bits_per_weight", bits_per_weight)
-    memory = check_positive("device_memory_bytes", device_memory_bytes, "bytes")
-    share = check_positive("usable", usable, "shares")
+    check_positive("bytes", device_memory_bytes=device_memory_bytes)
+    check_positive("shares", usable=usable)
+    memory, share = Fraction(device_memory_bytes), Fraction(usable)
     if share > 1:
         raise ValueError(f"usable={usable!r} is more than all of it; give a share of up to 1.0")
-    check_count("batch", batch)
+    check_count(batch=batch)
     check_phase(phase)
     width = check_whole_bytes(
         "activation_bits", float_bits(bits, activation_bits, "activation_bits")
@@ -239,8 +239,7 @@ def step_bytes(
     """
     sizes = get_architecture(model)
     bits = check_bits("bits_per_weight", bits_per_weight)
-    check_count("context", context)
-    check_count("batch", batch)
+    check_count(context=context, batch=batch)
     looked_up = sizes.positions * sizes.hidden
     looked_up += 0 if sizes.tied else sizes.embedding_parameters
     others = (sizes.other_parameters - looked_up) * float_bits(bits, other_bits, "other_bits")
@@ -271,7 +270,8 @@ def decode_speed_bound(
     Raises:
         ValueError: as :func:`estimate_memory`, or a bandwidth that is not above 0.
     """
-    speed = check_positive("bandwidth", bandwidth, "bytes a second")
+    check_positive("bytes a second", bandwidth=bandwidth)
+    speed = Fraction(bandwidth)
     read = step_bytes(
         model,
         bits_per_weight,
@@ -291,6 +291,7 @@ def article_estimate(parameters: float, bits: float, overhead: float = OVERHEAD)
     >>> article_estimate(7e9, 4, overhead=1) / 1e9
     3.5
     """
-    count = check_positive("parameters", parameters, "parameters")
-    times = check_positive("overhead", overhead, "times")
+    check_positive("parameters", parameters=parameters)
+    check_positive("times", overhead=overhead)
+    count, times = Fraction(parameters), Fraction(overhead)
     return float(count * times * check_bits("bits", bits) / 8)

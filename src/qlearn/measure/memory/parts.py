@@ -95,29 +95,6 @@ def check_whole_bytes(name: str, bits: Fraction) -> int:
     return int(bits)
 
 
-def check_count(name: str, value: object) -> int:
-    """An integer of 1 or more.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer of 1 or more")
-    return value
-
-
-def check_positive(name: str, value: Any, unit: str) -> Fraction:
-    """A finite number above 0.
-
-    Raises:
-        ValueError: anything else.
-    """
-    ordinary = isinstance(value, Real) and not isinstance(value, bool)
-    if not ordinary or not isfinite(float(value)) or float(value) <= 0:
-        raise ValueError(f"{name}={value!r} must be a number of {unit} above 0")
-    return Fraction(value)
-
-
 def check_phase(phase: object) -> None:
     """Raise a ValueError for anything but a phase's name."""
     if phase not in PHASES:

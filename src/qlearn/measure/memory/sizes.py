@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qlearn.numerics.refuse import check_count
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -83,9 +85,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "mlp", "heads", "kv_heads", "vocab"):
-            _whole(name, getattr(self, name), least=1)
+            check_count(1, **{name: getattr(self, name)})
         for name in ("head_dim", "experts", "positions", "word_width", "context", "window"):
-            _whole(name, getattr(self, name), least=0)
+            check_count(0, **{name: getattr(self, name)})
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"heads={self.heads} is not divisible by kv_heads={self.kv_heads}; "
@@ -99,13 +101,13 @@ class Architecture:
             object.__setattr__(self, "head_dim", self.hidden // self.heads)
         if not self.word_width:
             object.__setattr__(self, "word_width", self.hidden)
-        _whole("experts_per_token", self.experts_per_token, least=min(1, self.experts))
+        check_count(min(1, self.experts), experts_per_token=self.experts_per_token)
         if self.experts_per_token > self.experts:
             raise ValueError(
                 f"experts_per_token={self.experts_per_token} is more than experts={self.experts}; "
                 "a router picks some of them"
             )
-        _whole("windowed", self.windowed, least=min(1, self.window))
+        check_count(min(1, self.window), windowed=self.windowed)
         if self.windowed > self.layers or (self.windowed and not self.window):
             raise ValueError(
                 f"windowed={self.windowed} with layers={self.layers} and window={self.window}; "
@@ -201,14 +203,9 @@ class Architecture:
         Raises:
             ValueError: for a rank below 1.
         """
-        _whole("rank", rank, least=1)
+        check_count(1, rank=rank)
         if self.counted:
             return rank * self.counted[2]
         widths = sum(a + b for a, b in self.attention_layers)
         widths += max(1, self.experts) * sum(a + b for a, b in self.mlp_layers)
         return self.layers * rank * widths
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer of {least} or more")

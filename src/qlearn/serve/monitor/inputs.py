@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.models.predictor import Predictor, row_slices
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
+from qlearn.numerics.refuse import check_positive
 
 
 def prompt_features(model: nn.Module, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from math import exp, inf, lgamma, log, log1p
 
 import torch
 
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
+from qlearn.numerics.refuse import check_positive
 
 _HIGHEST = 1000  # steps
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from qlearn.numerics.refuse import check_positive
 from qlearn.serve.monitor.baseline import Baseline, make_baseline
 from qlearn.serve.monitor.canary import Canary, CanaryResult
 from qlearn.serve.monitor.charts.chart import Cusum, design
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
 from qlearn.serve.monitor.inputs import InputWatch
 from qlearn.serve.monitor.make import load_canary, make_canary, question_canary
 from qlearn.serve.monitor.misses import MissCusum, design_misses, rate_bound

@@ -20,9 +20,9 @@ from typing import Any, Self
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from qlearn.numerics.refuse import check_positive
 from qlearn.serve.monitor.alerts.promtool import write_rules
 from qlearn.serve.monitor.alerts.rules import Rule
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
 from qlearn.serve.server import LOOPBACK, answers, free_port
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}  # in milliseconds

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qlearn.serve.monitor.charts.cumulative_sums import check_positive
+from qlearn.numerics.refuse import check_positive
 
 _TITLES = {
     "kl": ("QlearnCanaryDivergence", "The served model has moved away from the original"),

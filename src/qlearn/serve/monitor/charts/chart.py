@@ -23,10 +23,10 @@ from math import inf
 import torch
 from torch import Tensor
 
+from qlearn.numerics.refuse import check_positive
 from qlearn.serve.monitor.charts.cumulative_sums import (
     Empirical,
     average_run_length,
-    check_positive,
     normal,
 )
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import expm1, inf, isfinite
+from math import expm1, inf
 
 import torch
 from torch import Tensor
@@ -133,11 +133,3 @@ class Empirical:
         total = torch.nn.functional.pad(self.weights.cumsum(-1), (1, 0))
         # A grain of tolerance: a value on a cell's border must not fall to rounding.
         return total[..., torch.searchsorted(self.values, x.double() + 1e-9, right=True)]
-
-
-def check_positive(**values: float) -> None:
-    """Raise a ``ValueError`` that names the first value which is no positive number."""
-    for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not isfinite(value) or value <= 0:
-            raise ValueError(f"{name}={value!r} is not a positive number; choose one above 0")

@@ -3,7 +3,8 @@
 Each part rewrites its own rows and leaves the others. Parts that need libraries which the course's
 environment lacks run in one that is made once, in the cache. Ten minutes of one core in all.
 
-    python tests/benchmarks/tools.py [calls packages starts speed qdq gguf load canary qlora trips]
+    python tests/benchmarks/tool_claims.py \\
+        [calls packages starts speed qdq gguf load canary qlora trips]
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from qlearn.course.article.call import article_calls, article_folders
 from qlearn.measure.results import load
 from qlearn.models.packaged import converted_folder
 
-COMMAND = "python tests/benchmarks/tools.py"
+COMMAND = "python tests/benchmarks/tool_claims.py"
 NEEDS = ("openvino", "nncf", "onnxruntime", "transformers", "safetensors", "numpy", "gguf")
 Row = dict[str, Any]
 
