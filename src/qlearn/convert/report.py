@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from math import inf, log10
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from qlearn.models.layers.base import CodesLinear
 from qlearn.numerics.codebook import CodebookScheme
 from qlearn.numerics.scheme import QuantScheme
+from qlearn.teach.table import html_table, text_table
 
 _COLUMNS = ("layers", "count", "shape", "bits/weight", "MB", "lowest SQNR (dB)", "largest error")
 
@@ -102,29 +102,12 @@ class QuantizationReport:
         ]
 
     def __str__(self) -> str:
-        rows = [_COLUMNS, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join([self._title, *lines])
+        return "\n".join([self._title, *text_table(_COLUMNS, self._rows())])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{escape(column)}</th>' for column in _COLUMNS)
-        body = "".join(
-            f'<tr><th scope="row">{escape(row[0])}</th>'
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in self._rows()
-        )
-        caption = f"<caption>{escape(self._title)}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(_COLUMNS, self._rows(), caption=self._title)
 
 
 def _megabytes(size: int, places: int) -> str:

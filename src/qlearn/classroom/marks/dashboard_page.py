@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
+from qlearn.teach.table import Html, html_table
+
 __all__ = ["bar", "page_of", "section", "table"]
 
 # Blue and orange are told apart by readers with any common colour blindness; a column has the
@@ -59,12 +61,7 @@ def bar(percent: Mapping[str, float]) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of HTML cells; the first of a row is its header."""
-    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{one}</td>" for one in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return html_table([Html(one) for one in heads], [[Html(one) for one in row] for row in rows])
 
 
 def section(title: str, lead: str, parts: Mapping[str, str]) -> str:

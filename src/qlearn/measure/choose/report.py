@@ -9,6 +9,7 @@ from qlearn.measure.choose.forecast import ExpectedLoss
 from qlearn.measure.choose.levels import Level
 from qlearn.measure.memory.inference import MemoryEstimate
 from qlearn.numerics.scheme import GroupSize
+from qlearn.teach.table import html_table
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,9 @@ class Recommendation:
         chosen = (self.level, self.kv_bits, self.memory, "taken")
         rows = [chosen, *((o.level, o.kv_bits, o.memory, o.why) for o in self.alternatives)]
         rows.sort(key=lambda row: -row[0].bits)
-        body = "".join(
-            f"<tr><th scope='row'>{escape(level.name)}</th><td>{kv}</td>"
-            f"<td>{memory.total / 1e9:.2f}</td><td>{level.expected.loss:.1%}</td>"
-            f"<td>{escape(why)}</td></tr>"
+        cells = [
+            (level.name, str(kv), f"{memory.total / 1e9:.2f}", f"{level.expected.loss:.1%}", why)
             for level, kv, memory, why in rows
-        )
-        head = "".join(
-            f"<th scope='col'>{name}</th>"
-            for name in ("weights", "cache bits", "GB", "expected loss", "why")
-        )
-        return (
-            f"<p><strong>{escape(self.title)}</strong></p><ul>{reasons}</ul>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+        ]
+        table = html_table(("weights", "cache bits", "GB", "expected loss", "why"), cells)
+        return f"<p><strong>{escape(self.title)}</strong></p><ul>{reasons}</ul>{table}"

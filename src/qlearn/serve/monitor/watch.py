@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlearn.serve.child import Address
 from qlearn.serve.client import asker_at
 from qlearn.serve.monitor.canary import CanaryResult
 from qlearn.serve.monitor.metrics import Metrics
 from qlearn.serve.monitor.monitor import Alarm, Monitor
 from qlearn.serve.monitor.served import ServedCanary
-from qlearn.serve.server import Address
 from qlearn.serve.versions import Versions
 
 ANSWER_TOKENS = 8  # more than any answer of the pocket tasks has

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from qlearn.teach.checks.compare import describe, leaves
+from qlearn.teach.table import Html, html_table, text_table
 
 __all__ = ["Row", "Verdict", "rows", "short"]
 
@@ -176,27 +177,20 @@ def _draw(caption: str, table: tuple[Row, ...]) -> str:
     """The table in plain text; a star marks each line that differs."""
     if not table:
         return ""
-    lines = [(" ", "place", "yours", "expected")]
-    lines += [("*" if row.differs else " ", row.place, row.yours, row.expected) for row in table]
-    widths = [max(len(line[k]) for line in lines) for k in range(4)]
-    drawn = [
-        f"{line[0]} {line[1]:<{widths[1]}}  {line[2]:>{widths[2]}}  {line[3]:>{widths[3]}}"
-        for line in lines
-    ]
+    rows = [(row.place, row.yours, row.expected) for row in table]
+    marks = [" ", *("*" if row.differs else " " for row in table)]
+    lines = text_table(("place", "yours", "expected"), rows)
+    drawn = [f"{mark} {line}" for mark, line in zip(marks, lines, strict=True)]
     return "\n".join(["", caption, *drawn] if caption else ["", *drawn])
 
 
 def _html_table(caption: str, table: tuple[Row, ...]) -> str:
     """The table in HTML; a word marks each line that differs, for screen readers too."""
+    compared = [
+        (row.place, row.yours, row.expected, "differs" if row.differs else "same") for row in table
+    ]
     names = ("place", "yours", "expected", "compared")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = "".join(
-        f'<tr><th scope="row">{_text(row.place)}</th><td>{_text(row.yours)}</td>'
-        f"<td>{_text(row.expected)}</td><td>{'differs' if row.differs else 'same'}</td></tr>"
-        for row in table
-    )
-    title = f"<caption>{_inline(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return html_table(names, compared, caption=Html(_inline(caption)))
 
 
 def _inline(text: str) -> str:

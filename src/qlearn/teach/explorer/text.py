@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from html import escape
 from itertools import islice
 from typing import Any
 
+from qlearn.teach import table
 from qlearn.teach.explorer.controls import Control, Position, count, positions
 
 ROWS = 60  # a table longer than this is read by nobody
@@ -89,16 +89,15 @@ def html_table(
     controls: Sequence[Control], rows: Sequence[tuple[Position, str]], start: Position, note: str
 ) -> str:
     """The rows as an HTML table; the start is marked in words."""
-    heads = "".join(f'<th scope="col">{escape(c.title)}</th>' for c in controls)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td>{escape(c.labels[k])}</td>" for c, k in zip(controls, at, strict=True))
-        + f"<td>{escape(line)}{' (start)' if controls and at == start else ''}</td></tr>"
+    cells = [
+        (
+            *(c.labels[k] for c, k in zip(controls, at, strict=True)),
+            f"{line} (start)" if controls and at == start else line,
+        )
         for at, line in rows
-    )
-    caption = f"<caption>{escape(note)}</caption>" if note else ""
-    head = f'<thead><tr>{heads}<th scope="col">what it shows</th></tr></thead>'
-    return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
+    ]
+    headings = [*(c.title for c in controls), "what it shows"]
+    return table.html_table(headings, cells, caption=note, row_headings=False)
 
 
 def text_table(
@@ -107,14 +106,9 @@ def text_table(
     """The rows as aligned plain text; the start is marked with `>`."""
     if not controls:
         return "\n".join(line for _, line in rows)
-    cells = [[c.title for c in controls] + ["what it shows"]]
-    cells += [
-        [*(c.labels[k] for c, k in zip(controls, at, strict=True)), line] for at, line in rows
-    ]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(controls))]
-    marks = ["  "] + ["> " if at == start else "  " for at, _ in rows]
-    lines = [
-        mark + "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))
-        for mark, row in zip(marks, cells, strict=True)
-    ]
+    headings = [*(c.title for c in controls), "what it shows"]
+    cells = [[*(c.labels[k] for c, k in zip(controls, at, strict=True)), line] for at, line in rows]
+    marks = ["  ", *("> " if at == start else "  " for at, _ in rows)]
+    drawn = table.text_table(headings, cells, left=len(headings))
+    lines = [mark + line for mark, line in zip(marks, drawn, strict=True)]
     return "\n".join([*lines, note] if note else lines)

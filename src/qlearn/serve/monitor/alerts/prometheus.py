@@ -9,22 +9,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from qlearn.numerics.refuse import check_positive
+from qlearn.serve.child import LOOPBACK, Child, answers, free_port
 from qlearn.serve.monitor.alerts.promtool import write_rules
 from qlearn.serve.monitor.alerts.rules import Rule
-from qlearn.serve.server import LOOPBACK, answers, free_port
 
+PATIENCE = 60.0  # seconds until it must answer, and have scraped
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}  # in milliseconds
 _DURATION = re.compile(r"\b(\d+)(ms|s|m|h)\b")
 
@@ -59,7 +58,7 @@ def faster(rules: Sequence[Rule], times: float) -> list[Rule]:
     ]
 
 
-class Prometheus:
+class Prometheus(Child):
     """A Prometheus on loopback, with its data in a temporary folder; use it with ``with``.
 
     Args:
@@ -96,26 +95,18 @@ class Prometheus:
         }
         (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
         self.address = (LOOPBACK, free_port())
-        self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={self.address[0]}:{self.address[1]}",
-                "--log.level=warn",
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            self._wait(lambda: answers(self.address, "/-/ready"))
-            # It looks for its targets every five seconds: until then all metrics are absent.
-            self._wait(lambda: [up["value"][1] for up in self.query("up")] == ["1"])
-            time.sleep(3 * every)
-        except BaseException:
-            self.close()
-            raise
+        command = [
+            program,
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={self.address[0]}:{self.address[1]}",
+            "--log.level=warn",
+        ]
+        super().__init__("prometheus, or what it scrapes,", command)
+        self.wait(lambda: answers(self.address, "/-/ready"), PATIENCE)
+        # It looks for its targets every five seconds: until then all metrics are absent.
+        self.wait(lambda: [up["value"][1] for up in self.query("up")] == ["1"], PATIENCE)
+        time.sleep(3 * every)
         self._began = time.time()
 
     def firing(self) -> dict[str, dict[str, str]]:
@@ -147,35 +138,8 @@ class Prometheus:
 
     def close(self) -> None:
         """End it and forget its data."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+        super().close()
         self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _wait(self, ready: Callable[[], bool], patience: float = 60.0) -> None:
-        end = time.monotonic() + patience
-        while not ready():
-            if self._process.poll() is not None or time.monotonic() > end:
-                log = (Path(self._folder.name) / "log").read_text(errors="replace")
-                raise OSError(
-                    f"prometheus or what it scrapes does not answer; its log ends:\n{log[-2000:]}"
-                )
-            time.sleep(0.1)
 
     def _get(self, path: str, **arguments: str) -> dict[str, Any]:
         url = f"http://{self.address[0]}:{self.address[1]}/api/v1/{path}?{urlencode(arguments)}"
