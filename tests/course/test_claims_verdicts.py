@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections import Counter
+from dataclasses import fields
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -11,7 +12,10 @@ import pytest
 from claims_synthetic import synthetic
 
 from qlearn.course.claims import rules, thresholds
-from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, limits_with, rows
+from qlearn.course.claims.claim import claim, stated
+from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, rows
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import limits_with
 from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims, claims_table
 
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
@@ -153,18 +157,30 @@ def test_a_threshold_moves_a_verdict():
         limits_with(KEEP=0.5)
 
 
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [(1, "measured", "number=1 is taken by .FP16"), (41, "heard", "kind='heard' is not known")],
+)
+def test_a_claim_is_stated_once_and_of_a_known_kind(number, kind, words):
+    with pytest.raises(ValueError, match=words):
+        claim(number, "x", kind=kind, rule="y", shown=Link("06_gptq", "z"))
+    assert len(stated()) == 40
+
+
 def test_the_rules_are_where_they_are_looked_for():
     assert {rule.__module__ for rule in RULES.values()} == {one.__name__ for one in RULE_MODULES}
 
 
 def test_every_threshold_is_read_by_a_rule_and_explained():
     source = inspect.getsource(thresholds)
-    names = [name for name in vars(thresholds) if name.isupper()]
+    names = [field.name for field in fields(thresholds.Thresholds)]
+    assert len(names) > 40
     read = "".join(inspect.getsource(module) for module in RULE_MODULES)
     assert [name for name in names if f"limits.{name}" not in read] == []
-    for line in source.splitlines():
-        if re.match(r"[A-Z_, 0-9]+ = ", line):
-            assert re.search(r"  # \S.{15}", line), line
+    lines = source.splitlines()
+    for k, line in enumerate(lines):
+        if re.match(r"    [A-Z_0-9]+: ", line):  # beside it, or in the line above
+            assert re.search(r"  # \S.{15}", line) or re.match(r"    # \S.{15}", lines[k - 1]), line
 
 
 def test_figures_are_not_typed_into_the_rules():

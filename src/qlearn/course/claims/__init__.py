@@ -14,6 +14,7 @@ __all__, __getattr__, __dir__ = lazily(
             "load_results",
             "published",
         ],
-        "common": ["limits_with", "rows"],
+        "common": ["rows"],
+        "thresholds": ["limits_with"],
     },
 )

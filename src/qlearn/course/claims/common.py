@@ -2,8 +2,7 @@
 
 A rule is a pure function ``rule(results, limits) -> Verdict``. ``results`` maps the name of a
 results file to its content; ``"quality"`` is the quality table and ``"published"`` the primary
-sources' figures. ``limits`` has the thresholds as attributes; by default it is the module
-:mod:`qlearn.course.claims.thresholds`.
+sources' figures. ``limits`` has the thresholds, see :mod:`qlearn.course.claims.thresholds`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from qlearn.course.claims import thresholds as claims_thresholds
+from qlearn.course.claims.thresholds import Thresholds
 
 HOLDS, WHEN, WRONG = "holds", "holds when", "wrong"
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
-Limits = ModuleType | SimpleNamespace
 
 SMOLLM = "smollm2-135m"
 PLAIN = ("copy", "reverse", "recall", "agree")
@@ -69,22 +66,6 @@ def judge(
     return Verdict(WRONG, figure, sources=sources)
 
 
-def limits_with(**changes: float) -> SimpleNamespace:
-    """The thresholds with some changed, to see what a verdict rests on.
-
-    Raises:
-        ValueError: for a name that is no threshold.
-
-    >>> limits_with(KEPT=0.9).KEPT
-    0.9
-    """
-    known = {name: value for name, value in vars(claims_thresholds).items() if name.isupper()}
-    for name in changes:
-        if name not in known:
-            raise ValueError(f"{name}= is no threshold; choose one of {', '.join(known)}")
-    return SimpleNamespace(**{**known, **changes})
-
-
 def rows(results: Results, name: str, /, **match: Any) -> list[Row]:
     """Rows of one results file whose entries are as asked for.
 
@@ -128,7 +109,7 @@ def pockets(results: Results) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def solved(results: Results, model: str, limits: Limits, tasks: Iterable[str]) -> list[str]:
+def solved(results: Results, model: str, limits: Thresholds, tasks: Iterable[str]) -> list[str]:
     """Those tasks that the float model answers."""
     accuracy = value(results, "quality", "accuracy", model=model, method="float32")
     return [task for task in tasks if accuracy[task] >= limits.SOLVED]
@@ -151,7 +132,7 @@ def at_bits(results: Results, model: str, bits: int, methods: Iterable[str] = PT
 
 
 def accuracy_loss(
-    results: Results, model: str, level: Row, limits: Limits, tasks: Iterable[str] | None = None
+    results: Results, model: str, level: Row, limits: Thresholds, tasks: Iterable[str] | None = None
 ) -> float:
     """Share of the accuracy that a level loses, mean over the solved tasks."""
     before = value(results, "quality", "accuracy", model=model, method="float32")
@@ -164,7 +145,7 @@ def accuracy_loss(
 def mean_loss(
     results: Results,
     bits: int,
-    limits: Limits,
+    limits: Thresholds,
     tasks: Iterable[str] | None = None,
     models: Iterable[str] | None = None,
     methods: Iterable[str] = PTQ,

@@ -7,20 +7,21 @@ the outcome. Feed other results, and the table changes with them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Any
 
-from qlearn.course.claims import thresholds as claims_thresholds
-from qlearn.course.claims.common import Limits, Results, Verdict
+from qlearn.course.claims import rules
+from qlearn.course.claims.claim import Claim, Rule, stated
+from qlearn.course.claims.common import Results, Verdict
 from qlearn.course.claims.html import ClaimsTable
-from qlearn.course.claims.links import LINKS, Link
-from qlearn.course.claims.rules import choice, memory, methods, speed, tools
-from qlearn.course.claims.rules import quality as claims_quality
-from qlearn.course.claims.stated import CLAIMS, Claim
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import STATED, Thresholds
 from qlearn.measure import results
 from qlearn.measure.choose.evidence import all_evidence
 from qlearn.measure.choose.quality import quality_table
@@ -29,50 +30,10 @@ __all__ = ["CLAIMS", "RULES", "Checked", "Verdict", "check_claims", "claims_tabl
 
 PUBLISHED = Path(__file__).with_name("published.json")
 
-RULES: Mapping[int, Callable[[Results, Limits], Verdict]] = MappingProxyType(
-    {
-        1: memory.savings,
-        2: memory.qlora_on_one_card,
-        3: claims_quality.no_retraining,
-        4: claims_quality.near_lossless,
-        5: speed.headline,
-        6: memory.seven_billion,
-        7: methods.direct_conversion,
-        8: methods.training_beats_rounding,
-        9: methods.base_and_adapters,
-        10: methods.layer_by_layer,
-        11: methods.higher_precision,
-        12: claims_quality.loss_by_level,
-        13: tools.the_snippet,
-        14: tools.auto_gptq,
-        15: methods.gptq_or_awq,
-        16: methods.calibration_size,
-        17: methods.how_long,
-        18: tools.own_benchmark,
-        19: tools.alerts,
-        20: memory.formula,
-        21: memory.kv_cache,
-        22: memory.with_context,
-        23: memory.seventy_on_one_card,
-        24: memory.smaller_cards,
-        25: choice.when_to_take,
-        26: speed.throughput,
-        27: claims_quality.reasoning_first,
-        28: claims_quality.plain_is_robust,
-        29: claims_quality.larger_is_better,
-        30: claims_quality.larger_at_four_bits,
-        31: tools.easiest_start,
-        32: tools.go_to_tool,
-        33: speed.tensorrt,
-        34: speed.openvino,
-        35: methods.fine_tuning,
-        36: memory.seventy_fine_tuned,
-        37: claims_quality.four_bits_cost,
-        38: memory.cpu_alone,
-        39: tools.pre_quantized,
-        40: tools.not_reversible,
-    }
-)
+for _module in iter_modules(rules.__path__):  # each states its claims
+    import_module(f"{rules.__name__}.{_module.name}")
+CLAIMS = stated()
+RULES: Mapping[int, Rule] = MappingProxyType({one.number: one.judge for one in CLAIMS})
 
 
 @dataclass(frozen=True)
@@ -120,14 +81,14 @@ def published() -> Mapping[str, Any]:
 
 
 def check_claim(
-    number: int, results: Results | None = None, limits: Limits = claims_thresholds
+    number: int, results: Results | None = None, limits: Thresholds = STATED
 ) -> Checked:
     """One claim's verdict.
 
     Args:
         number: 1 to 40.
         results: as :func:`load_results` gives them; what the claim needs is loaded where left out.
-        limits: the thresholds; see :func:`qlearn.course.claims.common.limits_with`.
+        limits: the thresholds; see :func:`qlearn.course.claims.thresholds.limits_with`.
 
     Raises:
         ValueError: no such claim, or results that lack a row that the rule needs.
@@ -137,15 +98,13 @@ def check_claim(
         raise ValueError(f"number={number!r} is no claim; choose 1 to {len(RULES)}")
     claim = CLAIMS[number - 1]
     read = load_results(claim.needs) if results is None else results
-    verdict = RULES[number](read, limits)
+    verdict = claim.judge(read, limits)
     files = tuple((f"{name}.json", "") for name in claim.needs)
     papers = tuple((published()[key]["title"], published()[key]["url"]) for key in verdict.sources)
-    return Checked(claim, verdict, LINKS[number], files + papers)
+    return Checked(claim, verdict, claim.shown, files + papers)
 
 
-def check_claims(
-    results: Results | None = None, limits: Limits = claims_thresholds
-) -> list[Checked]:
+def check_claims(results: Results | None = None, limits: Thresholds = STATED) -> list[Checked]:
     """All forty verdicts, in the article's order; arguments and errors as :func:`check_claim`."""
     read = load_results() if results is None else results
     return [check_claim(number, read, limits) for number in RULES]

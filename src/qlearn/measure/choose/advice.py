@@ -149,7 +149,7 @@ def _reasons(
         f"Memory: {level.bits_per_weight:.2f} bits a weight make {_gb(memory.weights)} of weights; "
         f"the cache of {asked.batch} x {asked.context:,} tokens in {kv_bits} bits "
         f"{_gb(memory.kv_cache)}, activations {_gb(memory.activations)}: {_gb(memory.total)} of "
-        f"{_gb(asked.room)} usable on {asked.device.name} (qlearn.measure.memory.inference)."
+        f"{_gb(asked.room)} usable on {asked.device.name} (qlearn.measure.memory)."
     )
     allowed = f"{asked.tolerance:.0%}"
     if level.expected.loss <= asked.tolerance:
@@ -182,7 +182,7 @@ def _speed_reason(asked: _Situation, level: Level, kv_bits: int, every: list[Lev
     return (
         f"Speed: against BF16, {measured} times the tokens a second ({asked.speeds.source}); "
         f"{asked.device.name}'s bandwidth allows {bounds[0]:.0f} tokens a second at {level.bits} "
-        f"bits and {bounds[1]:.0f} at 16, if arithmetic is not the limit (`qlearn.measure.memory`)."
+        f"bits and {bounds[1]:.0f} at 16, if arithmetic is not the limit (qlearn.measure.memory)."
     )
 
 

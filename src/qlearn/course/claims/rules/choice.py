@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from qlearn.course.article.rules import side_by_side
-from qlearn.course.claims import thresholds
-from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Limits, Results, Verdict, percent, rows
+from qlearn.course.claims.claim import claim
+from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Results, Verdict, percent, rows
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import Thresholds
 from qlearn.measure.choose.levels import measured_speeds
 
 MODELS = (
@@ -22,7 +24,18 @@ DEVICES = ("rtx-3060", "rtx-4090", "m1-16", "laptop-ddr5-16", "t4", "a100-80")
 BATCHES = (1, 32)
 
 
-def when_to_take(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    25,
+    "When to take FP16, INT8 and INT4",
+    kind="computed",
+    needs=("batching", "evidence"),
+    rule=(
+        "Share of models, devices and uses in which the article's rules and the course's choose "
+        "the same. Holds from AGREE on, holds when from AGREE_PARTLY on, else wrong."
+    ),
+    shown=Link("11_choosing", "Rules as a function"),
+)
+def when_to_take(results: Results, limits: Thresholds) -> Verdict:
     """Claim 25: situations in which nothing fits are left out; lists that tie agree with none."""
     measured = rows(results, "batching")
     asked = side_by_side(

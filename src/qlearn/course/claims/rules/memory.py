@@ -1,23 +1,24 @@
-"""Rules on memory: claims 1, 2, 6, 20 to 24, 36 and 38."""
+"""Rules on memory: claims 1, 2, 6, 20 to 24 and 36."""
 
 from __future__ import annotations
 
 import re
 from math import ceil
 
-from qlearn.course.claims import thresholds
+from qlearn.course.claims.claim import claim
 from qlearn.course.claims.common import (
     HOLDS,
     SMOLLM,
     WHEN,
     WRONG,
-    Limits,
     Results,
     Verdict,
     judge,
     percent,
     value,
 )
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import Thresholds
 from qlearn.measure.memory.architectures import MODELS, get_architecture
 from qlearn.measure.memory.devices import DEVICES
 from qlearn.measure.memory.finetune import finetune_memory
@@ -38,7 +39,18 @@ SEVEN = tuple(name for name in MODELS if re.search(r"-[78]b$", name))
 GB = 1e9
 
 
-def savings(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    1,
+    "FP16, INT8 and INT4 save 50, 75 and 87.5% of FP32's memory",
+    kind="measured",
+    needs=("memory",),
+    rule=(
+        "Measured footprints: holds if each saving is within SAVING_POINTS. Holds when the model "
+        "is large, if Llama 2 7B, computed, is within LARGE_SAVING_POINTS each. Else wrong."
+    ),
+    shown=Link("10_memory_and_hardware", "Predicted and measured"),
+)
+def savings(results: Results, limits: Thresholds) -> Verdict:
     """Claim 1."""
     full = footprint(results, "FP32")
     here = {name: 1 - footprint(results, name) / full for name in CLAIMED_SAVING}
@@ -58,7 +70,17 @@ def savings(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def qlora_on_one_card(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    2,
+    "QLoRA fine-tunes 65B on one consumer card such as an RTX 4090",
+    kind="computed",
+    rule=(
+        "Holds if weights, adapters, optimizer and activations fit in FITS_SHARE of 24 GB; holds "
+        "when the optimizer is paged out, if the weights alone fit; else wrong."
+    ),
+    shown=Link("09_qlora", "Where the memory goes"),
+)
+def qlora_on_one_card(results: Results, limits: Thresholds) -> Verdict:
     """Claim 2."""
     need, room = finetune_memory("llama-65b", "QLoRA"), _room("rtx-4090", limits)
     paper = results["published"]["qlora"]["memory_65b_gb"]
@@ -73,7 +95,17 @@ def qlora_on_one_card(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure, sources=("qlora",))
 
 
-def seven_billion(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    6,
+    "A 7B model takes 28 GB in FP32 and 3.5 GB in INT4",
+    kind="computed",
+    rule=(
+        "Llama 2 7B: holds if FP32, and 4-bit groups of 128 with a 16-bit embedding, are within "
+        "SIZE_TOLERANCE; holds when codes alone are counted, if those are; else wrong."
+    ),
+    shown=Link("10_memory_and_hardware", "A rule of thumb against the count"),
+)
+def seven_billion(results: Results, limits: Thresholds) -> Verdict:
     """Claim 6."""
     model = "llama-2-7b"
     full = estimate_memory(model, 32).weights
@@ -90,7 +122,18 @@ def seven_billion(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def formula(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    20,
+    "Memory is parameters x bytes x 1.2",
+    kind="measured",
+    needs=("memory",),
+    rule=(
+        "Holds if the formula is within FORMULA_TOLERANCE of the measured footprint in all four "
+        "precisions; holds when in some; wrong in none."
+    ),
+    shown=Link("10_memory_and_hardware", "A rule of thumb against the count"),
+)
+def formula(results: Results, limits: Thresholds) -> Verdict:
     """Claim 20."""
     parameters = get_architecture(SMOLLM).parameters
     ratios = {
@@ -105,7 +148,18 @@ def formula(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, list(near.values()), f"the precision is {' or '.join(good)}")
 
 
-def kv_cache(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    21,
+    "The KV cache takes 1 to 2 GB per 1000 tokens of a 7B model",
+    kind="measured",
+    needs=("memory",),
+    rule=(
+        "The formula, corrected by what smollm2-135m's cache measured, for 7B and 8B models in 16 "
+        "bit. Holds if all lie in KV_RANGE; holds when some do; wrong if none."
+    ),
+    shown=Link("10_memory_and_hardware", "The KV cache"),
+)
+def kv_cache(results: Results, limits: Thresholds) -> Verdict:
     """Claim 21."""
     ratio = value(results, "memory", "ratio", what="kv_cache", precision="BF16")
     sizes = {name: 1000 * kv_bytes_per_token(name) * ratio / GB for name in SEVEN}
@@ -116,7 +170,17 @@ def kv_cache(results: Results, limits: Limits = thresholds) -> Verdict:
     return _in_range(figure, sizes, limits.KV_RANGE)
 
 
-def with_context(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    22,
+    "4-bit 7B with 4K of context takes 6 to 8 GB",
+    kind="computed",
+    rule=(
+        "The total of the 7B models at 4-bit groups of 128 with a 16-bit cache. Holds if all lie "
+        "in TOTAL_RANGE; holds when some do; wrong if none."
+    ),
+    shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
+)
+def with_context(results: Results, limits: Thresholds) -> Verdict:
     """Claim 22."""
     sizes = {
         name: estimate_memory(name, STORED["INT4"], context=limits.CONTEXT).total / GB
@@ -129,17 +193,43 @@ def with_context(results: Results, limits: Limits = thresholds) -> Verdict:
     return _in_range(figure, sizes, limits.TOTAL_RANGE)
 
 
-def seventy_on_one_card(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    23,
+    "70B in INT4 runs on an RTX 4090 of 24 GB",
+    kind="computed",
+    rule=(
+        "Holds if all of it fits in FITS_SHARE at CONTEXT; holds when at SHORT_CONTEXT; else wrong."
+    ),
+    shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
+)
+def seventy_on_one_card(results: Results, limits: Thresholds) -> Verdict:
     """Claim 23."""
     return _fits({"llama-2-70b": "rtx-4090"}, limits)
 
 
-def smaller_cards(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    24,
+    "13B in INT4 runs on 12 GB, 7B on an M1 of 16 GB",
+    kind="computed",
+    rule="Holds if both fit in FITS_SHARE at CONTEXT; holds when at SHORT_CONTEXT; else wrong.",
+    shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
+)
+def smaller_cards(results: Results, limits: Thresholds) -> Verdict:
     """Claim 24."""
     return _fits({"llama-2-13b": "rtx-3060", "llama-2-7b": "m1-16"}, limits)
 
 
-def seventy_fine_tuned(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    36,
+    "70B can be fine-tuned on consumer cards",
+    kind="computed",
+    rule=(
+        "QLoRA's total over FITS_SHARE of 24 GB. Holds if one card does; holds when several share "
+        "it, up to CARDS; else wrong."
+    ),
+    shown=Link("09_qlora", "Where the memory goes"),
+)
+def seventy_fine_tuned(results: Results, limits: Thresholds) -> Verdict:
     """Claim 36."""
     need, room = finetune_memory("llama-2-70b", "QLoRA").total, _room("rtx-4090", limits)
     cards = ceil(need / room)
@@ -151,31 +241,12 @@ def seventy_fine_tuned(results: Results, limits: Limits = thresholds) -> Verdict
     return Verdict(WRONG, figure)
 
 
-def cpu_alone(results: Results, limits: Limits = thresholds) -> Verdict:
-    """Claim 38."""
-    cards = [device for device in DEVICES.values() if device.kind == "consumer GPU"]
-    laptops = [device for name, device in DEVICES.items() if name.startswith("laptop")]
-    ratios = {
-        f"{card.name} over {laptop.name}": card.bandwidth / laptop.bandwidth
-        for card in cards
-        for laptop in laptops
-    }
-    speed = value(results, "memory", "ratio", what="decode", precision="FP32")
-    figure = (
-        f"{min(ratios.values()):.1f} to {max(ratios.values()):.0f} times the bandwidth; speed here "
-        f"measured {speed:.2f} of what bandwidth allows"
-    )
-    low, high = limits.CPU_SLOWDOWN
-    inside = [low <= ratio <= high for ratio in ratios.values()]
-    return judge(figure, inside, f"card and laptop are one of {sum(inside)} pairs of {len(inside)}")
-
-
 def footprint(results: Results, precision: str) -> float:
     """Measured bytes of smollm2-135m's parameters and buffers."""
     return float(value(results, "memory", "measured", what="footprint", precision=precision))
 
 
-def _fits(pairs: dict[str, str], limits: Limits) -> Verdict:
+def _fits(pairs: dict[str, str], limits: Thresholds) -> Verdict:
     figures, long, short = [], [], []
     for model, device in pairs.items():
         need, least = (
@@ -194,7 +265,7 @@ def _fits(pairs: dict[str, str], limits: Limits) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def _room(device: str, limits: Limits) -> float:
+def _room(device: str, limits: Thresholds) -> float:
     return float(limits.FITS_SHARE * DEVICES[device].memory)
 
 

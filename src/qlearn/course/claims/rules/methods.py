@@ -1,17 +1,12 @@
-"""Rules on how the methods work: claims 7, 8, 9, 10, 11, 15, 16, 17 and 35."""
+"""Rules on how the methods work: claims 7, 10, 11 and 15 to 17."""
 
 from __future__ import annotations
 
-from statistics import mean
-
-from qlearn.course.claims import thresholds
+from qlearn.course.claims.claim import claim
 from qlearn.course.claims.common import (
-    ARITHMETIC,
     HOLDS,
-    PLAIN,
     WHEN,
     WRONG,
-    Limits,
     Results,
     Verdict,
     judge,
@@ -21,11 +16,25 @@ from qlearn.course.claims.common import (
     smollm,
     value,
 )
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import Thresholds
 
 HOUR = 3600
 
 
-def direct_conversion(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    7,
+    "Post-training quantization converts the weights directly",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Holds if neither GPTQ nor AWQ lowers rounding's perplexity at 4 bits by PERPLEXITY_GAIN: "
+        "then direct conversion is all there is. Holds when the method is round-to-nearest, if one"
+        " does and rounding keeps KEPT at 8 bits; else wrong."
+    ),
+    shown=Link("04_post_training_quantization", "INT8: almost for free"),
+)
+def direct_conversion(results: Results, limits: Thresholds) -> Verdict:
     """Claim 7."""
     rounded = smollm(results, "rtn", 4)["perplexity"]
     gain = {
@@ -43,39 +52,19 @@ def direct_conversion(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def training_beats_rounding(results: Results, limits: Limits = thresholds) -> Verdict:
-    """Claim 8."""
-    models = sorted({row["model"] for row in rows(results, "qat")})
-    gains = {
-        bits: mean(_gain_of_training(results, limits, model, bits) for model in models)
-        for bits in (4, 3, 2)
-    }
-    figure = "gain in points: " + ", ".join(
-        f"{100 * gain:.1f} at {bits} bits" for bits, gain in gains.items()
-    )
-    enough = [bits for bits, gain in gains.items() if gain >= limits.GAIN]
-    if len(enough) == len(gains) and gains[2] == max(gains.values()):
-        return Verdict(HOLDS, figure)
-    if enough:
-        return Verdict(WHEN, figure, f"weights have {' or '.join(map(str, enough))} bits")
-    return Verdict(WRONG, figure)
-
-
-def base_and_adapters(results: Results, limits: Limits = thresholds) -> Verdict:
-    """Claim 9."""
-    base = value(results, "tools", "bits", what="qlora tensor", tensor="base")
-    adapter = value(results, "tools", "bits", what="qlora tensor", tensor="adapter")
-    megabytes = value(results, "qlora", "base_mb", method="QLoRA")
-    low, high = limits.NF4_BITS
-    figure = f"base {base:.3f} bits a weight ({megabytes:.0f} MB in all), adapters {adapter} bits"
-    if not low <= base <= high:
-        return Verdict(WRONG, figure)
-    if adapter == limits.ADAPTER_BITS:
-        return Verdict(HOLDS, figure)
-    return Verdict(WHEN, figure, f"16 bits are asked for; peft keeps adapters in {adapter}")
-
-
-def layer_by_layer(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    10,
+    "GPTQ minimises the reconstruction error layer by layer",
+    kind="measured",
+    needs=("gptq_layer", "quality"),
+    rule=(
+        "Holds if a layer's loss is LAYER_LOSS of rounding's or less, and the model's KL "
+        "divergence falls at 4 and 3 bits; holds when the layer is meant, not the model; else "
+        "wrong."
+    ),
+    shown=Link("06_gptq", "In `qlearn`: the whole model"),
+)
+def layer_by_layer(results: Results, limits: Thresholds) -> Verdict:
     """Claim 10."""
     loss = value(results, "gptq_layer", "loss_over_rtn", form="qlearn")
     falls = {
@@ -94,7 +83,18 @@ def layer_by_layer(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WHEN, figure, "the layer's error is meant, not the model's")
 
 
-def higher_precision(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    11,
+    "AWQ and GPTQ keep important weights at higher precision",
+    kind="measured",
+    needs=("rtn", "calibrated", "quality"),
+    rule=(
+        "Extra bits a weight over round-to-nearest in the same scheme. Holds if MIXED_BITS or more"
+        " for both; holds when for one; wrong if for neither."
+    ),
+    shown=Link("07_awq", "One percent"),
+)
+def higher_precision(results: Results, limits: Thresholds) -> Verdict:
     """Claim 11."""
     plain = {row["scheme"]: row["bits_per_weight"] for row in rows(results, "rtn")}
     extra = {
@@ -110,7 +110,19 @@ def higher_precision(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, list(passed.values()), f"it is {' or '.join(named)}")
 
 
-def gptq_or_awq(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    15,
+    "GPTQ for quality, AWQ for speed",
+    kind="measured",
+    needs=("quality", "calibration_sets"),
+    rule=(
+        "Two parts at 4 bits: GPTQ's perplexity is below AWQ's for more than half of the texts to "
+        "calibrate; AWQ stores MIXED_BITS fewer, which speed could come from. Holds for both, "
+        "holds when for one, wrong for none."
+    ),
+    shown=Link("07_awq", "Which text, and how much of it"),
+)
+def gptq_or_awq(results: Results, limits: Thresholds) -> Verdict:
     """Claim 15."""
     ahead = {
         row["corpus"]: row["perplexity"]
@@ -130,7 +142,18 @@ def gptq_or_awq(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, parts, half, ("awq",))
 
 
-def calibration_size(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    16,
+    "Calibration takes 1,000 to 10,000 samples",
+    kind="measured",
+    needs=("calibration_sets",),
+    rule=(
+        "Share of the fall in KL divergence, from none to 128 sequences, that 32 sequences give. "
+        "Wrong if ENOUGH or more for GPTQ and AWQ; holds when for one; holds if for neither."
+    ),
+    shown=Link("07_awq", "Which text, and how much of it"),
+)
+def calibration_size(results: Results, limits: Thresholds) -> Verdict:
     """Claim 16."""
     shares = {}
     none = value(results, "calibration_sets", "kl_divergence", method="rtn", bits=4)
@@ -151,7 +174,18 @@ def calibration_size(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, list(needed.values()), f"it is {' or '.join(hungry)}", ("gptq",))
 
 
-def how_long(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    17,
+    "Quantizing takes 30 minutes to several hours",
+    kind="measured",
+    needs=("libraries",),
+    rule=(
+        "Holds if all runs of GPTQ and AWQ here and the published ones lie from SHORTEST to "
+        "LONGEST; holds when some published one does; wrong if none."
+    ),
+    shown=Link("06_gptq", "The production libraries: GPTQModel and llm-compressor"),
+)
+def how_long(results: Results, limits: Thresholds) -> Verdict:
     """Claim 17."""
     here = [
         row["seconds"] for row in rows(results, "libraries") if row["method"] in ("gptq", "awq")
@@ -170,31 +204,6 @@ def how_long(results: Results, limits: Limits = thresholds) -> Verdict:
     if long:
         return Verdict(WHEN, figure, f"the model is as large as {long[0]}", ("gptq",))
     return Verdict(WRONG, figure, sources=("gptq",))
-
-
-def fine_tuning(results: Results, limits: Limits = thresholds) -> Verdict:
-    """Claim 35."""
-    refused = value(results, "tools", "refuses", what="gradient", tensor="codes")
-    runs = rows(results, "qlora", method="QLoRA")
-    gain = mean(row["exact_after"] - row["exact_before"] for row in runs)
-    parts = [bool(refused), gain >= limits.LEARNED]
-    figure = (
-        f"codes {'refuse' if refused else 'take'} a gradient; QLoRA answers "
-        f"{100 * gain:.0f} points more, {len(runs)} runs"
-    )
-    half = "its first half is meant" if parts[0] else "QLoRA is meant"
-    return judge(figure, parts, half)
-
-
-def _gain_of_training(results: Results, limits: Limits, model: str, bits: int) -> float:
-    before = value(results, "qat", "accuracy", model=model, method="float")
-    tasks = [task for task in (*PLAIN, *ARITHMETIC) if before[task] >= limits.SOLVED]
-
-    def score(method: str) -> float:
-        found = rows(results, "qat", model=model, method=method, bits=bits)
-        return mean(row["accuracy"][task] for row in found for task in tasks)
-
-    return score("qat") - max(score("rtn"), score("gptq"))
 
 
 def _extra_bits(results: Results, method: str, other: str) -> float:

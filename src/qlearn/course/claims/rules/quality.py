@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from statistics import mean
 
-from qlearn.course.claims import thresholds
+from qlearn.course.claims.claim import claim
 from qlearn.course.claims.common import (
     ARITHMETIC,
     FLOATS,
@@ -14,7 +14,6 @@ from qlearn.course.claims.common import (
     SMOLLM,
     WHEN,
     WRONG,
-    Limits,
     Results,
     Row,
     Verdict,
@@ -28,11 +27,25 @@ from qlearn.course.claims.common import (
     smollm,
     value,
 )
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import Thresholds
 
 LOW_BITS = (4, 3, 2)
 
 
-def no_retraining(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    3,
+    "Post-training quantization needs no retraining, so any model can have it",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "No step of training is taken by definition; what is judged is whether that is enough. "
+        "Holds if the best method keeps KEPT of each model at 8 and at 4 bits; holds when at 8 "
+        "alone."
+    ),
+    shown=Link("04_post_training_quantization", "What is claimed"),
+)
+def no_retraining(results: Results, limits: Thresholds) -> Verdict:
     """Claim 3."""
     kept = {bits: min(_best_kept(results, limits, bits).values()) for bits in (8, 4)}
     figure = f"worst model keeps {percent(kept[8])} at INT8, {percent(kept[4])} at INT4"
@@ -43,7 +56,18 @@ def no_retraining(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def near_lossless(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    4,
+    "GPTQ and AWQ are near-lossless at 4 bits",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Holds if both raise the perplexity of smollm2-135m (groups of 64) by NEAR_LOSSLESS at "
+        "most; holds when the model is large, if a published GPTQ row does; else wrong."
+    ),
+    shown=Link("06_gptq", "In `qlearn`: the whole model"),
+)
+def near_lossless(results: Results, limits: Thresholds) -> Verdict:
     """Claim 4."""
     rise = {
         method: 1 / perplexity_kept(results, smollm(results, method, 4)) - 1
@@ -66,7 +90,19 @@ def near_lossless(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure, sources=("gptq",))
 
 
-def loss_by_level(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    12,
+    "Quality lost: INT8 about 2%, INT4 by GPTQ about 5%, QLoRA little",
+    kind="measured",
+    needs=("quality", "qlora"),
+    rule=(
+        "Five losses: perplexity of smollm2-135m and accuracy of the pocket models, at INT8 and at"
+        " INT4 by GPTQ, and QLoRA's answers against LoRA's. Holds if all are within INT8_LOSS, "
+        "INT4_LOSS, QLORA_LOSS; holds when some are; wrong if none."
+    ),
+    shown=Link("04_post_training_quantization", "What is claimed"),
+)
+def loss_by_level(results: Results, limits: Thresholds) -> Verdict:
     """Claim 12."""
     lora, qlora = (
         mean(row["exact_after"] for row in rows(results, "qlora", method=method))
@@ -93,7 +129,18 @@ def loss_by_level(results: Results, limits: Limits = thresholds) -> Verdict:
     )
 
 
-def reasoning_first(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    27,
+    "Most models keep 95% at INT8; INT4 hurts reasoning more",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Holds if all models keep KEPT at 8 bits, and at 4 bits arithmetic loses GAIN more than "
+        "plain tasks; holds when one of the two; else wrong."
+    ),
+    shown=Link("11_choosing", "Which tasks fall first"),
+)
+def reasoning_first(results: Results, limits: Thresholds) -> Verdict:
     """Claim 27."""
     eight = _best_kept(results, limits, 8)
     gap = _gap(results, limits, 4)
@@ -106,7 +153,18 @@ def reasoning_first(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, parts, half)
 
 
-def plain_is_robust(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    28,
+    "Text and classification are more robust than reasoning, maths, code",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Loss of arithmetic less that of plain tasks, mean over the pocket models. Holds if GAIN "
+        "or more at 4, 3 and 2 bits; holds when at some; wrong at none."
+    ),
+    shown=Link("11_choosing", "Which tasks fall first"),
+)
+def plain_is_robust(results: Results, limits: Thresholds) -> Verdict:
     """Claim 28."""
     gaps = {bits: _gap(results, limits, bits) for bits in LOW_BITS}
     figure = "arithmetic loses more by (points) " + ", ".join(
@@ -115,7 +173,18 @@ def plain_is_robust(results: Results, limits: Limits = thresholds) -> Verdict:
     return _by_bits(figure, gaps, limits)
 
 
-def larger_is_better(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    29,
+    "Larger models quantize better",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Loss on solved tasks of the smallest pocket model less that of the largest. Holds if GAIN"
+        " or more at 4, 3 and 2 bits; holds when at some; wrong at none."
+    ),
+    shown=Link("08_qat", "What is claimed"),
+)
+def larger_is_better(results: Results, limits: Thresholds) -> Verdict:
     """Claim 29."""
     names = pockets(results)
     small, large = names[0], names[-1]
@@ -130,7 +199,19 @@ def larger_is_better(results: Results, limits: Limits = thresholds) -> Verdict:
     return _by_bits(figure, gaps, limits)
 
 
-def larger_at_four_bits(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    30,
+    "70B in INT4 beats 13B in FP16",
+    kind="measured",
+    needs=("quality",),
+    rule=(
+        "Pairs of pocket models, the larger at 4 bits in EQUAL_MEMORY of the smaller's 16-bit "
+        "bytes. Holds if the larger is ahead on all tasks together in all pairs; holds when in "
+        "some."
+    ),
+    shown=Link("11_choosing", "A larger model in fewer bits"),
+)
+def larger_at_four_bits(results: Results, limits: Thresholds) -> Verdict:
     """Claim 30."""
     ahead: dict[str, float] = {}
     for small, large in combinations(pockets(results), 2):
@@ -150,7 +231,19 @@ def larger_at_four_bits(results: Results, limits: Limits = thresholds) -> Verdic
     return judge(figure, [gap > 0 for gap in ahead.values()], f"it is {' or '.join(won)}")
 
 
-def four_bits_cost(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    37,
+    "4 bits cost 2 to 5%, on reasoning and maths 5 to 15%",
+    kind="measured",
+    needs=("quality", "sentiment"),
+    rule=(
+        "Perplexity of smollm2-135m by GPTQ, its sentiment, plain tasks (TEXT_LOSS) and arithmetic"
+        " (REASONING_LOSS). Holds if all four losses lie in their range; holds when some; else "
+        "wrong."
+    ),
+    shown=Link("04_post_training_quantization", "A real task: the sentiment of movie reviews"),
+)
+def four_bits_cost(results: Results, limits: Thresholds) -> Verdict:
     """Claim 37."""
     before = value(results, "sentiment", "accuracy", scheme="float32")
     after = value(results, "sentiment", "accuracy", scheme="INT4 g64 asym")
@@ -169,7 +262,7 @@ def four_bits_cost(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, list(inside.values()), f"it is counted by {' or '.join(right)}")
 
 
-def _by_bits(figure: str, gaps: dict[int, float], limits: Limits) -> Verdict:
+def _by_bits(figure: str, gaps: dict[int, float], limits: Thresholds) -> Verdict:
     enough = [bits for bits, gap in gaps.items() if gap >= limits.GAIN]
     return judge(
         figure,
@@ -178,7 +271,7 @@ def _by_bits(figure: str, gaps: dict[int, float], limits: Limits) -> Verdict:
     )
 
 
-def _gap(results: Results, limits: Limits, bits: int) -> float:
+def _gap(results: Results, limits: Thresholds, bits: int) -> float:
     """What arithmetic loses more than plain tasks."""
     return mean_loss(results, bits, limits, ARITHMETIC) - mean_loss(results, bits, limits, PLAIN)
 
@@ -187,7 +280,7 @@ def _all_tasks(level: Row) -> float:
     return mean(level["accuracy"].values())
 
 
-def _best_kept(results: Results, limits: Limits, bits: int) -> dict[str, float]:
+def _best_kept(results: Results, limits: Thresholds, bits: int) -> dict[str, float]:
     """Of each model, what its best post-training method keeps with so many bits."""
     best: dict[str, float] = {}
     for level in rows(results, "quality", bits=bits):

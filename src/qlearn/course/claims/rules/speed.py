@@ -1,13 +1,12 @@
-"""Rules on speed and on what to choose: claims 5, 25, 26, 33, 34."""
+"""Rules on speed: claims 5, 26, 33, 34 and 38."""
 
 from __future__ import annotations
 
-from qlearn.course.claims import thresholds
+from qlearn.course.claims.claim import claim
 from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
     WRONG,
-    Limits,
     Results,
     Verdict,
     judge,
@@ -17,13 +16,28 @@ from qlearn.course.claims.common import (
     smollm,
     value,
 )
+from qlearn.course.claims.links import Link
 from qlearn.course.claims.rules.memory import footprint
+from qlearn.course.claims.thresholds import Thresholds
+from qlearn.measure.memory.devices import DEVICES
 
 BATCHES = (1, 32, 512)
 OTHERS = ("FP32", "BF16", "INT8")
 
 
-def headline(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    5,
+    "75% less memory, 2 to 4 times as fast, 95% of the quality kept",
+    kind="measured",
+    needs=("memory", "batching", "quality"),
+    rule=(
+        "For INT8 and INT4 against FP32: saving HEADLINE_SAVING, speed HEADLINE_SPEED at batch 1 "
+        "and at 32, KEPT of the perplexity. Holds if one precision passes all four; holds when, if"
+        " one passes speed at batch 1 and saving or quality; else wrong."
+    ),
+    shown=Link("11_choosing", "Batches"),
+)
+def headline(results: Results, limits: Thresholds) -> Verdict:
     """Claim 5."""
     levels = {"INT8": smollm(results, "rtn", 8, None), "INT4": smollm(results, "gptq", 4)}
     figures, whole, half = [], [], []
@@ -52,7 +66,18 @@ def headline(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def throughput(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    26,
+    "INT4 for maximum throughput",
+    kind="measured",
+    needs=("batching",),
+    rule=(
+        "INT4's tokens a second against the fastest other precision. Holds if ahead at M = 1, 32 "
+        "and 512; holds when at some; wrong at none."
+    ),
+    shown=Link("11_choosing", "Batches"),
+)
+def throughput(results: Results, limits: Thresholds) -> Verdict:
     """Claim 26."""
     leads = {
         tokens: _layer(results, "INT4", tokens)
@@ -66,7 +91,18 @@ def throughput(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, [lead > 1 for lead in leads.values()], f"the batch is {' or '.join(won)}")
 
 
-def tensorrt(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    33,
+    "TensorRT is the fastest on NVIDIA cards",
+    kind="source",
+    needs=("tools",),
+    rule=(
+        "Not measured without a GPU. A primary source's speed of its engine against another on one"
+        " card: holds if it is ahead for each model given; holds when for some; else wrong."
+    ),
+    shown=Link("12_toolbox", "TensorRT: nodes and an engine"),
+)
+def tensorrt(results: Results, limits: Thresholds) -> Verdict:
     """Claim 33."""
     known = results["published"]["tensorrt"]["rows"]
     times = {row["against"]: row["times"] for row in known}
@@ -89,7 +125,18 @@ def tensorrt(results: Results, limits: Limits = thresholds) -> Verdict:
     )
 
 
-def openvino(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    34,
+    "OpenVINO makes models faster on CPUs",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "Holds if its INT8 and its INT4 write FASTER times the tokens a second of torch's faster "
+        "precision; holds when one does; else wrong."
+    ),
+    shown=Link("12_toolbox", "OpenVINO against torch"),
+)
+def openvino(results: Results, limits: Thresholds) -> Verdict:
     """Claim 34."""
     speeds = {
         precision: value(results, "tools", "tokens_per_second", what="speed", tool="openvino",
@@ -112,6 +159,37 @@ def openvino(results: Results, limits: Limits = thresholds) -> Verdict:
         [ratio >= limits.FASTER for ratio in times.values()],
         f"weights are {' or '.join(faster)}",
     )
+
+
+@claim(
+    38,
+    "On a CPU alone it is 10 to 20 times slower",
+    kind="computed",
+    needs=("memory",),
+    rule=(
+        "Bandwidth of the consumer cards over that of laptops' memory. Holds if all pairs lie in "
+        "CPU_SLOWDOWN; holds when some do; wrong if none. The measured speed checks the bandwidth "
+        "rule."
+    ),
+    shown=Link("10_memory_and_hardware", "Bandwidth bounds speed"),
+)
+def cpu_alone(results: Results, limits: Thresholds) -> Verdict:
+    """Claim 38."""
+    cards = [device for device in DEVICES.values() if device.kind == "consumer GPU"]
+    laptops = [device for name, device in DEVICES.items() if name.startswith("laptop")]
+    ratios = {
+        f"{card.name} over {laptop.name}": card.bandwidth / laptop.bandwidth
+        for card in cards
+        for laptop in laptops
+    }
+    speed = value(results, "memory", "ratio", what="decode", precision="FP32")
+    figure = (
+        f"{min(ratios.values()):.1f} to {max(ratios.values()):.0f} times the bandwidth; speed here "
+        f"measured {speed:.2f} of what bandwidth allows"
+    )
+    low, high = limits.CPU_SLOWDOWN
+    inside = [low <= ratio <= high for ratio in ratios.values()]
+    return judge(figure, inside, f"card and laptop are one of {sum(inside)} pairs of {len(inside)}")
 
 
 def _layer(results: Results, precision: str, tokens: int) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import date
 from math import ceil
 
-from qlearn.course.claims import thresholds
+from qlearn.course.claims.claim import claim
 from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
     WRONG,
-    Limits,
     Results,
     Row,
     Verdict,
@@ -19,12 +18,25 @@ from qlearn.course.claims.common import (
     rows,
     value,
 )
+from qlearn.course.claims.links import Link
+from qlearn.course.claims.thresholds import Thresholds
 
 YEAR = 365.25  # days
 BITSANDBYTES = "transformers and bitsandbytes"
 
 
-def the_snippet(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    13,
+    "from_pretrained loads a GPTQ checkpoint with load_in_4bit=True",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "The call on a local folder, with the keyword and with today's config. Holds if both load;"
+        " holds when one does; wrong if neither."
+    ),
+    shown=Link("12_toolbox", "The article's snippet"),
+)
+def the_snippet(results: Results, limits: Thresholds) -> Verdict:
     """Claim 13."""
     calls = {
         form: rows(results, "tools", what="article call", form=form)[0]
@@ -44,12 +56,34 @@ def the_snippet(results: Results, limits: Limits = thresholds) -> Verdict:
     )
 
 
-def auto_gptq(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    14,
+    "Install auto-gptq",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "Holds if it installs and imports beside the course's versions and has a release within "
+        "RECENT_YEARS; holds when it is older but imports; else wrong."
+    ),
+    shown=Link("12_toolbox", "What is old, and what came after"),
+)
+def auto_gptq(results: Results, limits: Thresholds) -> Verdict:
     """Claim 14."""
     return _package(results, limits, "auto-gptq", "")
 
 
-def go_to_tool(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    32,
+    "AutoGPTQ is the go-to for production",
+    kind="measured",
+    needs=("tools", "libraries"),
+    rule=(
+        "Holds if it installs, imports and has a release within RECENT_YEARS; holds when it "
+        "imports but is older; else wrong."
+    ),
+    shown=Link("12_toolbox", "What is old, and what came after"),
+)
+def go_to_tool(results: Results, limits: Thresholds) -> Verdict:
     """Claim 32."""
     ours = value(results, "libraries", "perplexity", method="gptq", scheme="INT4 g64 asym")
     others = [
@@ -61,7 +95,18 @@ def go_to_tool(results: Results, limits: Limits = thresholds) -> Verdict:
     return _package(results, limits, "auto-gptq", theirs)
 
 
-def own_benchmark(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    18,
+    "Validate on benchmarks of your own task",
+    kind="measured",
+    needs=("harness",),
+    rule=(
+        "Holds if the harness gives FP32 and INT4 apart by STANDARD_ERRORS of their difference; "
+        "holds when there are more questions, if not; wrong if the two are equal."
+    ),
+    shown=Link("11_choosing", "Your own task"),
+)
+def own_benchmark(results: Results, limits: Thresholds) -> Verdict:
     """Claim 18: the same questions to both, so their difference has an error of its own."""
     full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4 RTN"))
     gap, error = codes["difference"], codes["difference_standard_error"]
@@ -77,7 +122,18 @@ def own_benchmark(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def alerts(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    19,
+    "Deploy, monitor, and alert on regressions",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "A canary of fixed questions. Holds if all broken models raise an alert and no healthy one"
+        " does; holds when CANARY_FOUND of them do and false alarms are fewer; else wrong."
+    ),
+    shown=Link("13_deploy_and_monitor", "Faults, planted and caught"),
+)
+def alerts(results: Results, limits: Thresholds) -> Verdict:
     """Claim 19."""
     row = rows(results, "tools", what="canary")[0]
     found, false = row["found"] / row["broken"], row["false_alarms"] / row["healthy"]
@@ -92,7 +148,18 @@ def alerts(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def easiest_start(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    31,
+    "Transformers with bitsandbytes is the easiest start",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "Statements until a 4-bit model writes. Holds if it runs and no other tool needs fewer; "
+        "holds when it runs and another does; wrong if it does not run."
+    ),
+    shown=Link("12_toolbox", "The fewest statements"),
+)
+def easiest_start(results: Results, limits: Thresholds) -> Verdict:
     """Claim 31."""
     starts = {row["tool"]: row for row in rows(results, "tools", what="start")}
     ours = starts[BITSANDBYTES]
@@ -113,7 +180,18 @@ def easiest_start(results: Results, limits: Limits = thresholds) -> Verdict:
     return Verdict(HOLDS, figure)
 
 
-def pre_quantized(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    39,
+    "Take pre-quantized models first",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "Each format that we write, loaded by transformers alone. Holds if all load, LOAD_FASTER "
+        "times as fast as GPTQ quantizes; holds when some do; wrong if none."
+    ),
+    shown=Link("12_toolbox", "Loading what is quantized already"),
+)
+def pre_quantized(results: Results, limits: Thresholds) -> Verdict:
     """Claim 39."""
     loads = rows(results, "tools", what="load")
     good = [row["loads"] and _much_faster(row, limits) for row in loads]
@@ -127,7 +205,18 @@ def pre_quantized(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, good, f"the format is {' or '.join(names)}, or its package is installed")
 
 
-def not_reversible(results: Results, limits: Limits = thresholds) -> Verdict:
+@claim(
+    40,
+    "Quantization is not reversible",
+    kind="measured",
+    needs=("tools",),
+    rule=(
+        "Share of weights that come back exactly. Holds if RECOVERED or less in each case tried; "
+        "holds when the weights were not on a grid before, if in some; wrong if in none."
+    ),
+    shown=Link("02_affine_quantization", "Idempotence"),
+)
+def not_reversible(results: Results, limits: Thresholds) -> Verdict:
     """Claim 40."""
     cases = rows(results, "tools", what="round trip")
     figure = (
@@ -139,7 +228,7 @@ def not_reversible(results: Results, limits: Limits = thresholds) -> Verdict:
     return judge(figure, lost, "the weights did not lie on the grid before")
 
 
-def _package(results: Results, limits: Limits, name: str, more: str) -> Verdict:
+def _package(results: Results, limits: Thresholds, name: str, more: str) -> Verdict:
     row = rows(results, "tools", what="package", name=name)[0]
     age = (date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])).days / YEAR
     works = row["installs"] and row["imports"]
@@ -152,5 +241,5 @@ def _package(results: Results, limits: Limits, name: str, more: str) -> Verdict:
     return Verdict(WRONG, figure)
 
 
-def _much_faster(row: Row, limits: Limits) -> bool:
+def _much_faster(row: Row, limits: Thresholds) -> bool:
     return bool(row["seconds"] * limits.LOAD_FASTER <= row["quantize_seconds"])
