@@ -11,7 +11,7 @@ import qlearn.classroom.sandbox.sandbox as sandbox
 from qlearn.assignments import assignments, in_assignment
 from qlearn.classroom.marks.grade import room_for
 from qlearn.classroom.sandbox.filtered import filtered_copy
-from qlearn.classroom.sandbox.process import Inside, LostError
+from qlearn.classroom.sandbox.process import LostError, WorkerProcess
 from qlearn.classroom.sandbox.sandbox import Limits, NotIsolatedError, Room, command, environment
 from qlearn.classroom.sandbox.seccomp import program
 from qlearn.classroom.sandbox.session import Session, StoppedError
@@ -33,7 +33,7 @@ def inside(folder, tmp_path_factory):
     room = Room(
         ("qlearn.numerics.affine", "qlearn.numerics.packing.pack"), {"model.bin": data}, Limits()
     )
-    with Inside(room, folder) as running:
+    with WorkerProcess(room, folder) as running:
         yield running
 
 

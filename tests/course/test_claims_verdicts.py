@@ -13,7 +13,7 @@ from claims_synthetic import synthetic
 
 from qlearn.course.claims import rules, thresholds
 from qlearn.course.claims.claim import claim, stated
-from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Verdict, judge, rows
+from qlearn.course.claims.common import HOLDS, WHEN, WRONG, ClaimVerdict, judge, rows
 from qlearn.course.claims.links import Link
 from qlearn.course.claims.thresholds import limits_with
 from qlearn.course.claims.verdicts import CLAIMS, RULES, check_claim, check_claims, claims_table
@@ -195,11 +195,11 @@ def test_figures_are_not_typed_into_the_rules():
 
 def test_verdicts_refuse_what_says_nothing():
     with pytest.raises(ValueError, match="verdict='maybe'"):
-        Verdict("maybe", "3")
+        ClaimVerdict("maybe", "3")
     with pytest.raises(ValueError, match="holds no number"):
-        Verdict(HOLDS, "better")
+        ClaimVerdict(HOLDS, "better")
     with pytest.raises(ValueError, match="condition=''"):
-        Verdict(WHEN, "3")
+        ClaimVerdict(WHEN, "3")
     assert judge("3", [True, False], "it rains").verdict == WHEN
     assert judge("3", [False], "").verdict == WRONG
 

@@ -87,7 +87,7 @@ qlearn.assignments.check = qlearn.teach.checks.checker.check = check
 from qlearn.teach.checks.verdict import Verdict
 Verdict.passed = property(lambda self: True)
 from qlearn.classroom.sandbox import worker
-worker.Session.look = lambda self, name: {'kind': 'value', 'value': 1, 'points': 1000}
+worker.Worker.look = lambda self, name: {'kind': 'value', 'value': 1, 'points': 1000}
 """
 PATCHED = """import torch
 torch.equal = torch.allclose = lambda *a, **k: True

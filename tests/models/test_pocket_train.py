@@ -62,7 +62,7 @@ def test_training_learns_and_other_seeds_differ():
 
 
 def test_loss_by_hand():
-    """Question after question by itself, without a mask, weights and all."""
+    """PocketQuestion after question by itself, without a mask, weights and all."""
     model = build(SMALL).eval()
     batch = next(batches(4, 7))
     total = weight = 0.0

@@ -18,7 +18,7 @@ from qlearn.classroom.sandbox import wire
 from qlearn.classroom.sandbox.sandbox import Room, command, environment
 from qlearn.classroom.sandbox.seccomp import program
 
-__all__ = ["Inside", "LostError"]
+__all__ = ["LostError", "WorkerProcess"]
 
 START_SECONDS = 60.0  # importing torch on a busy machine
 PATIENCE = 4  # times the limit of CPU seconds, on the clock
@@ -33,7 +33,7 @@ class LostError(Exception):
         self.kind = kind  # "time", "ended", "size" or "damaged"
 
 
-class Inside:
+class WorkerProcess:
     """One running worker. Use it in a ``with`` block, or close it."""
 
     def __init__(self, room: Room, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Inside:
         """Send a request and take the reply.
 
         Args:
-            request: see `worker.Session.answer`.
+            request: see `worker.Worker.answer`.
             seconds: of CPU that it may take; on the clock up to four times as many.
             most: bytes that the reply may have.
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qlearn.classroom.sandbox.process import Inside, LostError
+from qlearn.classroom.sandbox.process import LostError, WorkerProcess
 from qlearn.classroom.sandbox.sandbox import Room
 
 __all__ = ["Session", "SpentError", "StoppedError"]
@@ -34,7 +34,7 @@ class Session:
         self.room, self.folder = room, folder
         self.limits = room.limits
         self.begun = time.monotonic()
-        self.inside: Inside | None = None
+        self.inside: WorkerProcess | None = None
         self.done: list[str] = []  # the cells that went well, in order
         self.held = ""  # the function that the process holds for calls
         self.losses = 0
@@ -73,7 +73,7 @@ class Session:
     def call(
         self, name: str, arguments: tuple[Any, ...], seconds: float, most: int
     ) -> dict[str, Any]:
-        """Call the function of that name; give the reply of `worker.Session.call`.
+        """Call the function of that name; give the reply of `worker.Worker.call`.
 
         Raises:
             StoppedError: the call was stopped, or the function is no longer there.
@@ -112,7 +112,7 @@ class Session:
         self.held = look or self.held
         return reply
 
-    def _alive(self) -> Inside:
+    def _alive(self) -> WorkerProcess:
         """The running process; a new one, with the cells executed again, where there is none."""
         limits = self.limits
         if time.monotonic() - self.begun > limits.notebook_seconds:
@@ -120,7 +120,7 @@ class Session:
         while self.inside is None:
             if self.losses > limits.losses:
                 raise SpentError(f"the notebook's process was stopped {self.losses} times")
-            inside = Inside(self.room, self.folder)
+            inside = WorkerProcess(self.room, self.folder)
             self.held = ""
             for source in list(self.done):
                 try:
@@ -133,7 +133,7 @@ class Session:
                 self.inside = inside
         return self.inside
 
-    def _cell(self, inside: Inside, source: str) -> dict[str, Any]:
+    def _cell(self, inside: WorkerProcess, source: str) -> dict[str, Any]:
         request = {"do": "cell", "source": source}
         return inside.ask(request, self.limits.cell_seconds, MOST_OUTPUT)
 

@@ -42,7 +42,7 @@ def main(limits: dict[str, int]) -> None:
     from qlearn.classroom.sandbox import wire
 
     torch.set_num_threads(1)
-    session = Session(Cells())
+    session = Worker(Cells())
     _send(replies, wire.pack({"ready": True}))
     while len(head := requests.read(8)) == 8:
         request = wire.unpack(requests.read(struct.unpack("<Q", head)[0]))
@@ -53,7 +53,7 @@ def main(limits: dict[str, int]) -> None:
         _send(replies, reply)
 
 
-class Session:
+class Worker:
     """The state between requests: the cells' namespace, and the function asked for last."""
 
     def __init__(self, cells: Any) -> None:

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qlearn.course.claims.common import Results, Verdict
+from qlearn.course.claims.common import ClaimVerdict, Results
 from qlearn.course.claims.links import Link
 from qlearn.course.claims.thresholds import Thresholds
 
 KINDS = ("measured", "computed", "source")
 LATE = ("memory", "batching", "choosing", "harness", "tools")  # measured after the rules
-Rule = Callable[[Results, Thresholds], Verdict]
+Rule = Callable[[Results, Thresholds], ClaimVerdict]
 
 
 @dataclass(frozen=True)

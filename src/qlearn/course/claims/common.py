@@ -1,6 +1,6 @@
 """What the rules of chapter 14 share: a verdict, rows looked up, losses counted.
 
-A rule is a pure function ``rule(results, limits) -> Verdict``. ``results`` maps the name of a
+A rule is a pure function ``rule(results, limits) -> ClaimVerdict``. ``results`` maps the name of a
 results file to its content; ``"quality"`` is the quality table and ``"published"`` the primary
 sources' figures. ``limits`` has the thresholds, see :mod:`qlearn.course.claims.thresholds`.
 """
@@ -26,7 +26,7 @@ FLOATS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """What a rule says.
 
     Attributes:
@@ -57,13 +57,13 @@ class Verdict:
 
 def judge(
     figure: str, parts: Sequence[bool], condition: str, sources: tuple[str, ...] = ()
-) -> Verdict:
+) -> ClaimVerdict:
     """Holds where all parts do, holds when where some do, wrong where none does."""
     if all(parts):
-        return Verdict(HOLDS, figure, sources=sources)
+        return ClaimVerdict(HOLDS, figure, sources=sources)
     if any(parts):
-        return Verdict(WHEN, figure, condition, sources)
-    return Verdict(WRONG, figure, sources=sources)
+        return ClaimVerdict(WHEN, figure, condition, sources)
+    return ClaimVerdict(WRONG, figure, sources=sources)
 
 
 def rows(results: Results, name: str, /, **match: Any) -> list[Row]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from qlearn.course.claims import rules
 from qlearn.course.claims.claim import Claim, Rule, stated
-from qlearn.course.claims.common import Results, Verdict
+from qlearn.course.claims.common import ClaimVerdict, Results
 from qlearn.course.claims.html import ClaimsTable
 from qlearn.course.claims.links import Link
 from qlearn.course.claims.thresholds import STATED, Thresholds
@@ -26,7 +26,15 @@ from qlearn.measure import results
 from qlearn.measure.choose.evidence import all_evidence
 from qlearn.measure.choose.quality import quality_table
 
-__all__ = ["CLAIMS", "RULES", "Checked", "Verdict", "check_claims", "claims_table", "load_results"]
+__all__ = [
+    "CLAIMS",
+    "RULES",
+    "Checked",
+    "ClaimVerdict",
+    "check_claims",
+    "claims_table",
+    "load_results",
+]
 
 PUBLISHED = Path(__file__).with_name("published.json")
 
@@ -48,7 +56,7 @@ class Checked:
     """
 
     claim: Claim
-    verdict: Verdict
+    verdict: ClaimVerdict
     evidence: Link
     sources: tuple[tuple[str, str], ...]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qlearn.models.pocket.tasks import ALPHABET, TASKS, Question, make_question, stream
+from qlearn.models.pocket.tasks import ALPHABET, TASKS, PocketQuestion, make_question, stream
 
 ROW = 64
 SHARES = {
@@ -126,7 +126,7 @@ def pocket_tokens(
 
 
 def _rows(
-    questions: Iterable[Question], generator: random.Random
+    questions: Iterable[PocketQuestion], generator: random.Random
 ) -> Iterator[tuple[list[int], list[int], list[float]]]:
     """Fill rows with questions: tokens, positions and weights."""
     tokens, positions, weights = [0], [0], [0.0]

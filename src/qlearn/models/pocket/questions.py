@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.models.pocket.batches import encode
-from qlearn.models.pocket.tasks import TASKS, Question, make_questions
+from qlearn.models.pocket.tasks import TASKS, PocketQuestion, make_questions
 from qlearn.models.predictor import Predictor
 
 _ROWS = 500  # questions at a time
@@ -35,7 +35,9 @@ class TaskScore:
     questions: int
 
 
-def answer_questions(model: nn.Module, questions: Iterable[Question]) -> tuple[Tensor, Tensor]:
+def answer_questions(
+    model: nn.Module, questions: Iterable[PocketQuestion]
+) -> tuple[Tensor, Tensor]:
     """Ask questions of equal or different length, each by itself.
 
     Args:
@@ -94,7 +96,7 @@ def accuracy_by_task(
     return scores
 
 
-def question_rows(questions: list[Question]) -> tuple[Tensor, Tensor]:
+def question_rows(questions: list[PocketQuestion]) -> tuple[Tensor, Tensor]:
     """Tokens ``[rows, length]``, and which of their successors ``[rows, length - 1]`` count."""
     length = max(len(question.text) for question in questions) + 1
     tokens = torch.zeros(len(questions), length, dtype=torch.int64)

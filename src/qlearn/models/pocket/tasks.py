@@ -41,7 +41,7 @@ SPLITS = ("training", "evaluation")
 
 
 @dataclass(frozen=True)
-class Question:
+class PocketQuestion:
     """A line of text, and which of its characters are the answer.
 
     Attributes:
@@ -74,7 +74,7 @@ def is_held_out(asked: str) -> bool:
     return int.from_bytes(blake2b(asked.encode(), digest_size=4).digest(), "big") % HELD_OUT == 0
 
 
-def make_question(task: str, split: str, generator: random.Random) -> Question:
+def make_question(task: str, split: str, generator: random.Random) -> PocketQuestion:
     """Make a random question of a task.
 
     Args:
@@ -94,7 +94,7 @@ def make_question(task: str, split: str, generator: random.Random) -> Question:
 
 def make_questions(
     task: str, count: int, split: str = "evaluation", seed: int = 0
-) -> list[Question]:
+) -> list[PocketQuestion]:
     """Make ``count`` different questions of a task; the same arguments give the same ones.
 
     Raises:
@@ -107,7 +107,7 @@ def make_questions(
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count={count!r} is not a number of questions; choose 1 or more")
     generator = random.Random(f"{task} {split} {seed}")
-    found: dict[str, Question] = {}
+    found: dict[str, PocketQuestion] = {}
     failures = 0
     while len(found) < count:
         question = make_question(task, split, generator)
@@ -121,7 +121,7 @@ def make_questions(
     return list(found.values())
 
 
-def stream(shares: dict[str, float], seed: int) -> Iterator[Question]:
+def stream(shares: dict[str, float], seed: int) -> Iterator[PocketQuestion]:
     """Training questions without end, their tasks mixed by ``shares``."""
     generator = random.Random(seed)
     names, weights = list(shares), list(shares.values())
@@ -137,19 +137,19 @@ def _check(task: str, split: str) -> None:
         raise ValueError(f"split={split!r} is unknown; choose 'training' or 'evaluation'")
 
 
-def _ending(task: str, prompt: str, answer: str, rest: str = "") -> Question:
+def _ending(task: str, prompt: str, answer: str, rest: str = "") -> PocketQuestion:
     scored = tuple(range(len(prompt), len(prompt) + len(answer)))
-    return Question(task, prompt + answer + rest, scored)
+    return PocketQuestion(task, prompt + answer + rest, scored)
 
 
-def _string(task: str, _training: bool, generator: random.Random) -> tuple[str, Question]:
+def _string(task: str, _training: bool, generator: random.Random) -> tuple[str, PocketQuestion]:
     letters = "".join(generator.choices(LETTERS, k=4))
     if task == "copy":
         return letters, _ending(task, f"{letters}>", letters)
     return letters, _ending(task, f"{letters}<", letters[::-1])
 
 
-def _recall(task: str, training: bool, generator: random.Random) -> tuple[str, Question]:
+def _recall(task: str, training: bool, generator: random.Random) -> tuple[str, PocketQuestion]:
     pairs = generator.randint(2, PAIRS) if training else PAIRS
     keys = generator.sample(LETTERS, pairs)
     values = [f"{generator.randrange(100):02d}" for _ in keys]
@@ -160,10 +160,10 @@ def _recall(task: str, training: bool, generator: random.Random) -> tuple[str, Q
     for index in order:
         scored += [len(text) + 1, len(text) + 2]
         text += keys[index] + values[index]
-    return stored, Question(task, text, tuple(scored))
+    return stored, PocketQuestion(task, text, tuple(scored))
 
 
-def _agree(task: str, _training: bool, generator: random.Random) -> tuple[str, Question]:
+def _agree(task: str, _training: bool, generator: random.Random) -> tuple[str, PocketQuestion]:
     def noun() -> tuple[str, bool]:
         plural = generator.random() < 0.5
         return generator.choice(NOUNS) + "s" * plural, plural
@@ -177,7 +177,7 @@ def _agree(task: str, _training: bool, generator: random.Random) -> tuple[str, Q
     return subject, _ending(task, subject, answer, f"{space}{generator.choice(ADJECTIVES)}.")
 
 
-def _add(task: str, _training: bool, generator: random.Random) -> tuple[str, Question]:
+def _add(task: str, _training: bool, generator: random.Random) -> tuple[str, PocketQuestion]:
     digits = int(task[3])
     a, b = (f"{generator.randrange(10**digits):0{digits}d}" for _ in range(2))
     total = f"{int(a) + int(b):0{digits + 1}d}"
@@ -187,12 +187,12 @@ def _add(task: str, _training: bool, generator: random.Random) -> tuple[str, Que
     return asked, _ending(task, f"{a}+{b}=", total)
 
 
-def _mul(task: str, _training: bool, generator: random.Random) -> tuple[str, Question]:
+def _mul(task: str, _training: bool, generator: random.Random) -> tuple[str, PocketQuestion]:
     a, b = generator.randrange(1000), generator.randrange(2, 10)
     return f"{a}*{b}", _ending(task, f"{a:03d}*{b}=", f"{a * b:04d}")
 
 
-_Maker = Callable[[str, bool, random.Random], tuple[str, Question]]
+_Maker = Callable[[str, bool, random.Random], tuple[str, PocketQuestion]]
 TASKS: dict[str, _Maker] = {
     "copy": _string,
     "reverse": _string,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qlearn.models.blocks import device_of
-from qlearn.models.pocket.tasks import Question
+from qlearn.models.pocket.tasks import PocketQuestion
 from qlearn.models.predictor import evaluating
 
 Ask = Callable[[str], str]  # a prompt to the text that follows it
@@ -105,7 +105,7 @@ def agreement(expected: Sequence[Hashable], answer: Sequence[Hashable]) -> float
     return min(len(answer), len(expected)) / len(expected)
 
 
-def answer_canary(questions: Iterable[Question]) -> TextCanary:
+def answer_canary(questions: Iterable[PocketQuestion]) -> TextCanary:
     """Questions of known answer, all but ``recall``, whose answer is asked for in two places.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from qlearn.course.chapters.ch12.tools import Measure, Row
+from qlearn.course.chapters.ch12.tools import Column, Row
 
 NAME_WIDTH = 38  # percent of the table; the figures share the rest
 _SIDES = "vertical-align:top;padding-left:2px;padding-right:2px"
@@ -27,7 +27,7 @@ class ToolsTable:
     """
 
     rows: tuple[Row, ...]
-    columns: tuple[Measure, ...]
+    columns: tuple[Column, ...]
 
     def _repr_html_(self) -> str:
         width = (100 - NAME_WIDTH) / len(self.columns)
@@ -87,7 +87,7 @@ class ToolCards:
         )
 
 
-def tools_table(rows: Sequence[Row], columns: Sequence[Measure]) -> ToolsTable:
+def tools_table(rows: Sequence[Row], columns: Sequence[Column]) -> ToolsTable:
     """Figures of these rows.
 
     Raises:

@@ -24,7 +24,7 @@ ONE_GRID = {
 
 
 @dataclass(frozen=True)
-class Measure:
+class Column:
     """A column of figures.
 
     Attributes:
@@ -50,16 +50,16 @@ class Measure:
 
 
 SIZE_AND_LOSS = (
-    Measure("disk_bytes", "disk MB", 1e6),
-    Measure("resident_bytes", "RAM MB", 1e6),
-    Measure("perplexity", "PPL", digits=".1f"),
-    Measure("kl", "KL", digits=".3f"),
+    Column("disk_bytes", "disk MB", 1e6),
+    Column("resident_bytes", "RAM MB", 1e6),
+    Column("perplexity", "PPL", digits=".1f"),
+    Column("kl", "KL", digits=".3f"),
 )
 SPEED = (
-    Measure("tokens_per_second_1", "tok/s at 1", more_is_better=True),
-    Measure("times_float32_1", "× FP32", digits=".2f", more_is_better=True),
-    Measure("tokens_per_second_8", "tok/s at 8", more_is_better=True),
-    Measure("times_float32_8", "× FP32", digits=".2f", more_is_better=True),
+    Column("tokens_per_second_1", "tok/s at 1", more_is_better=True),
+    Column("times_float32_1", "× FP32", digits=".2f", more_is_better=True),
+    Column("tokens_per_second_8", "tok/s at 8", more_is_better=True),
+    Column("times_float32_8", "× FP32", digits=".2f", more_is_better=True),
 )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from qlearn.course.article.rules import side_by_side
 from qlearn.course.claims.claim import claim
-from qlearn.course.claims.common import HOLDS, WHEN, WRONG, Results, Verdict, percent, rows
+from qlearn.course.claims.common import HOLDS, WHEN, WRONG, ClaimVerdict, Results, percent, rows
 from qlearn.course.claims.links import Link
 from qlearn.course.claims.thresholds import Thresholds
 from qlearn.measure.choose.levels import measured_speeds
@@ -35,7 +35,7 @@ BATCHES = (1, 32)
     ),
     shown=Link("11_choosing", "Rules as a function"),
 )
-def when_to_take(results: Results, limits: Thresholds) -> Verdict:
+def when_to_take(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 25: situations in which nothing fits are left out; lists that tie agree with none."""
     measured = rows(results, "batching")
     asked = side_by_side(
@@ -54,8 +54,8 @@ def when_to_take(results: Results, limits: Thresholds) -> Verdict:
         f"{reason} {count}" for reason, count in reasons.most_common(3)
     )
     if share >= limits.AGREE:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if share >= limits.AGREE_PARTLY:
         same = Counter(one.ours for one in chosen if one.same)
-        return Verdict(WHEN, figure, f"the choice is {same.most_common(1)[0][0]} bits, mostly")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, f"the choice is {same.most_common(1)[0][0]} bits, mostly")
+    return ClaimVerdict(WRONG, figure)

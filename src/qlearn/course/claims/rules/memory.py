@@ -11,8 +11,8 @@ from qlearn.course.claims.common import (
     SMOLLM,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
-    Verdict,
     judge,
     percent,
     value,
@@ -50,7 +50,7 @@ GB = 1e9
     ),
     shown=Link("10_memory_and_hardware", "Predicted and measured"),
 )
-def savings(results: Results, limits: Thresholds) -> Verdict:
+def savings(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 1."""
     full = footprint(results, "FP32")
     here = {name: 1 - footprint(results, name) / full for name in CLAIMED_SAVING}
@@ -64,10 +64,10 @@ def savings(results: Results, limits: Thresholds) -> Verdict:
         "embedding included)"
     )
     if _off(here) <= limits.SAVING_POINTS:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if _off(large) <= limits.LARGE_SAVING_POINTS:
-        return Verdict(WHEN, figure, "the model is large, so that its embedding weighs little")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, "the model is large, so that its embedding weighs little")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -80,7 +80,7 @@ def savings(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("09_qlora", "Where the memory goes"),
 )
-def qlora_on_one_card(results: Results, limits: Thresholds) -> Verdict:
+def qlora_on_one_card(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 2."""
     need, room = finetune_memory("llama-65b", "QLoRA"), _room("rtx-4090", limits)
     paper = results["published"]["qlora"]["memory_65b_gb"]
@@ -89,10 +89,10 @@ def qlora_on_one_card(results: Results, limits: Thresholds) -> Verdict:
         f"paper took up to {paper} GB"
     )
     if need.total <= room:
-        return Verdict(HOLDS, figure, sources=("qlora",))
+        return ClaimVerdict(HOLDS, figure, sources=("qlora",))
     if need.weights <= room:
-        return Verdict(WHEN, figure, "all but the weights is paged out", ("qlora",))
-    return Verdict(WRONG, figure, sources=("qlora",))
+        return ClaimVerdict(WHEN, figure, "all but the weights is paged out", ("qlora",))
+    return ClaimVerdict(WRONG, figure, sources=("qlora",))
 
 
 @claim(
@@ -105,7 +105,7 @@ def qlora_on_one_card(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "A rule of thumb against the count"),
 )
-def seven_billion(results: Results, limits: Thresholds) -> Verdict:
+def seven_billion(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 6."""
     model = "llama-2-7b"
     full = estimate_memory(model, 32).weights
@@ -114,12 +114,12 @@ def seven_billion(results: Results, limits: Thresholds) -> Verdict:
     figure = f"FP32 {_gb(full)}, INT4 {_gb(stored)}, codes alone {_gb(codes)}"
     off = limits.SIZE_TOLERANCE
     if abs(full / CLAIMED_FP32 - 1) > off:
-        return Verdict(WRONG, figure)
+        return ClaimVerdict(WRONG, figure)
     if abs(stored / CLAIMED_INT4 - 1) <= off:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if abs(codes / CLAIMED_INT4 - 1) <= off:
-        return Verdict(WHEN, figure, "codes alone are counted: no scales, no 16-bit embedding")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, "codes alone are counted: no scales, no 16-bit embedding")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -133,7 +133,7 @@ def seven_billion(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "A rule of thumb against the count"),
 )
-def formula(results: Results, limits: Thresholds) -> Verdict:
+def formula(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 20."""
     parameters = get_architecture(SMOLLM).parameters
     ratios = {
@@ -159,7 +159,7 @@ def formula(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "The KV cache"),
 )
-def kv_cache(results: Results, limits: Thresholds) -> Verdict:
+def kv_cache(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 21."""
     ratio = value(results, "memory", "ratio", what="kv_cache", precision="BF16")
     sizes = {name: 1000 * kv_bytes_per_token(name) * ratio / GB for name in SEVEN}
@@ -180,7 +180,7 @@ def kv_cache(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
 )
-def with_context(results: Results, limits: Thresholds) -> Verdict:
+def with_context(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 22."""
     sizes = {
         name: estimate_memory(name, STORED["INT4"], context=limits.CONTEXT).total / GB
@@ -202,7 +202,7 @@ def with_context(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
 )
-def seventy_on_one_card(results: Results, limits: Thresholds) -> Verdict:
+def seventy_on_one_card(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 23."""
     return _fits({"llama-2-70b": "rtx-4090"}, limits)
 
@@ -214,7 +214,7 @@ def seventy_on_one_card(results: Results, limits: Thresholds) -> Verdict:
     rule="Holds if both fit in FITS_SHARE at CONTEXT; holds when at SHORT_CONTEXT; else wrong.",
     shown=Link("10_memory_and_hardware", "The hardware examples, recomputed"),
 )
-def smaller_cards(results: Results, limits: Thresholds) -> Verdict:
+def smaller_cards(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 24."""
     return _fits({"llama-2-13b": "rtx-3060", "llama-2-7b": "m1-16"}, limits)
 
@@ -229,16 +229,16 @@ def smaller_cards(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("09_qlora", "Where the memory goes"),
 )
-def seventy_fine_tuned(results: Results, limits: Thresholds) -> Verdict:
+def seventy_fine_tuned(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 36."""
     need, room = finetune_memory("llama-2-70b", "QLoRA").total, _room("rtx-4090", limits)
     cards = ceil(need / room)
     figure = f"{_gb(need)}: {cards} cards of 24 GB"
     if cards == 1:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if cards <= limits.CARDS:
-        return Verdict(WHEN, figure, f"{cards} cards share the layers")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, f"{cards} cards share the layers")
+    return ClaimVerdict(WRONG, figure)
 
 
 def footprint(results: Results, precision: str) -> float:
@@ -246,7 +246,7 @@ def footprint(results: Results, precision: str) -> float:
     return float(value(results, "memory", "measured", what="footprint", precision=precision))
 
 
-def _fits(pairs: dict[str, str], limits: Thresholds) -> Verdict:
+def _fits(pairs: dict[str, str], limits: Thresholds) -> ClaimVerdict:
     figures, long, short = [], [], []
     for model, device in pairs.items():
         need, least = (
@@ -259,17 +259,17 @@ def _fits(pairs: dict[str, str], limits: Thresholds) -> Verdict:
         figures.append(f"{MODELS[model].title} {_gb(need)} with 4K, free {_gb(room)}")
     figure = "; ".join(figures)
     if all(long):
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if all(short):
-        return Verdict(WHEN, figure, f"the context is {limits.SHORT_CONTEXT} tokens")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, f"the context is {limits.SHORT_CONTEXT} tokens")
+    return ClaimVerdict(WRONG, figure)
 
 
 def _room(device: str, limits: Thresholds) -> float:
     return float(limits.FITS_SHARE * DEVICES[device].memory)
 
 
-def _in_range(figure: str, sizes: dict[str, float], span: tuple[float, float]) -> Verdict:
+def _in_range(figure: str, sizes: dict[str, float], span: tuple[float, float]) -> ClaimVerdict:
     inside = {name: span[0] <= size <= span[1] for name, size in sizes.items()}
     names = ", ".join(MODELS[name].title for name, good in inside.items() if good)
     return judge(figure, list(inside.values()), f"the model is {names}")

@@ -7,8 +7,8 @@ from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
-    Verdict,
     judge,
     percent,
     perplexity_kept,
@@ -34,7 +34,7 @@ HOUR = 3600
     ),
     shown=Link("04_post_training_quantization", "INT8: almost for free"),
 )
-def direct_conversion(results: Results, limits: Thresholds) -> Verdict:
+def direct_conversion(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 7."""
     rounded = smollm(results, "rtn", 4)["perplexity"]
     gain = {
@@ -46,10 +46,12 @@ def direct_conversion(results: Results, limits: Thresholds) -> Verdict:
         f"{percent(gain['awq'])}; rounding keeps {percent(eight)} at INT8"
     )
     if max(gain.values()) < limits.PERPLEXITY_GAIN:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if eight >= limits.KEPT:
-        return Verdict(WHEN, figure, "the method is round-to-nearest; GPTQ and AWQ change weights")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(
+            WHEN, figure, "the method is round-to-nearest; GPTQ and AWQ change weights"
+        )
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -64,7 +66,7 @@ def direct_conversion(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("06_gptq", "In `qlearn`: the whole model"),
 )
-def layer_by_layer(results: Results, limits: Thresholds) -> Verdict:
+def layer_by_layer(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 10."""
     loss = value(results, "gptq_layer", "loss_over_rtn", form="qlearn")
     falls = {
@@ -77,10 +79,10 @@ def layer_by_layer(results: Results, limits: Thresholds) -> Verdict:
         f"{falls[4]:.2f} at 4 bits, {falls[3]:.2f} at 3"
     )
     if loss > limits.LAYER_LOSS:
-        return Verdict(WRONG, figure)
+        return ClaimVerdict(WRONG, figure)
     if max(falls.values()) < 1:
-        return Verdict(HOLDS, figure)
-    return Verdict(WHEN, figure, "the layer's error is meant, not the model's")
+        return ClaimVerdict(HOLDS, figure)
+    return ClaimVerdict(WHEN, figure, "the layer's error is meant, not the model's")
 
 
 @claim(
@@ -94,7 +96,7 @@ def layer_by_layer(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("07_awq", "One percent"),
 )
-def higher_precision(results: Results, limits: Thresholds) -> Verdict:
+def higher_precision(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 11."""
     plain = {row["scheme"]: row["bits_per_weight"] for row in rows(results, "rtn")}
     extra = {
@@ -122,7 +124,7 @@ def higher_precision(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("07_awq", "Which text, and how much of it"),
 )
-def gptq_or_awq(results: Results, limits: Thresholds) -> Verdict:
+def gptq_or_awq(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 15."""
     ahead = {
         row["corpus"]: row["perplexity"]
@@ -153,7 +155,7 @@ def gptq_or_awq(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("07_awq", "Which text, and how much of it"),
 )
-def calibration_size(results: Results, limits: Thresholds) -> Verdict:
+def calibration_size(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 16."""
     shares = {}
     none = value(results, "calibration_sets", "kl_divergence", method="rtn", bits=4)
@@ -185,7 +187,7 @@ def calibration_size(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("06_gptq", "The production libraries: GPTQModel and llm-compressor"),
 )
-def how_long(results: Results, limits: Thresholds) -> Verdict:
+def how_long(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 17."""
     here = [
         row["seconds"] for row in rows(results, "libraries") if row["method"] in ("gptq", "awq")
@@ -199,11 +201,11 @@ def how_long(results: Results, limits: Thresholds) -> Verdict:
         f"{row['model']} {_duration(row['seconds'])}" for row in paper
     )
     if all(inside.values()) and min(here) >= limits.SHORTEST and max(here) <= limits.LONGEST:
-        return Verdict(HOLDS, figure, sources=("gptq",))
+        return ClaimVerdict(HOLDS, figure, sources=("gptq",))
     long = [name for name, good in inside.items() if good]
     if long:
-        return Verdict(WHEN, figure, f"the model is as large as {long[0]}", ("gptq",))
-    return Verdict(WRONG, figure, sources=("gptq",))
+        return ClaimVerdict(WHEN, figure, f"the model is as large as {long[0]}", ("gptq",))
+    return ClaimVerdict(WRONG, figure, sources=("gptq",))
 
 
 def _extra_bits(results: Results, method: str, other: str) -> float:

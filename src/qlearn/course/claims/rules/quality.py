@@ -14,9 +14,9 @@ from qlearn.course.claims.common import (
     SMOLLM,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
     Row,
-    Verdict,
     accuracy_loss,
     judge,
     mean_loss,
@@ -45,15 +45,15 @@ LOW_BITS = (4, 3, 2)
     ),
     shown=Link("04_post_training_quantization", "What is claimed"),
 )
-def no_retraining(results: Results, limits: Thresholds) -> Verdict:
+def no_retraining(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 3."""
     kept = {bits: min(_best_kept(results, limits, bits).values()) for bits in (8, 4)}
     figure = f"worst model keeps {percent(kept[8])} at INT8, {percent(kept[4])} at INT4"
     if kept[8] >= limits.KEPT and kept[4] >= limits.KEPT:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if kept[8] >= limits.KEPT:
-        return Verdict(WHEN, figure, "8 bits are enough; at 4 bits the model decides")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, "8 bits are enough; at 4 bits the model decides")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -67,7 +67,7 @@ def no_retraining(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("06_gptq", "In `qlearn`: the whole model"),
 )
-def near_lossless(results: Results, limits: Thresholds) -> Verdict:
+def near_lossless(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 4."""
     rise = {
         method: 1 / perplexity_kept(results, smollm(results, method, 4)) - 1
@@ -80,14 +80,14 @@ def near_lossless(results: Results, limits: Thresholds) -> Verdict:
     ]
     figure = f"135M: perplexity +{percent(rise['gptq'])} GPTQ, +{percent(rise['awq'])} AWQ"
     if max(rise.values()) <= limits.NEAR_LOSSLESS:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if large:
         _, name, least = min(large)
-        return Verdict(
+        return ClaimVerdict(
             WHEN, f"{figure}; {name} +{percent(least)}", f"the model is as large as {name}",
             ("gptq",),
         )  # fmt: skip
-    return Verdict(WRONG, figure, sources=("gptq",))
+    return ClaimVerdict(WRONG, figure, sources=("gptq",))
 
 
 @claim(
@@ -102,7 +102,7 @@ def near_lossless(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("04_post_training_quantization", "What is claimed"),
 )
-def loss_by_level(results: Results, limits: Thresholds) -> Verdict:
+def loss_by_level(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 12."""
     lora, qlora = (
         mean(row["exact_after"] for row in rows(results, "qlora", method=method))
@@ -140,7 +140,7 @@ def loss_by_level(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("11_choosing", "Which tasks fall first"),
 )
-def reasoning_first(results: Results, limits: Thresholds) -> Verdict:
+def reasoning_first(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 27."""
     eight = _best_kept(results, limits, 8)
     gap = _gap(results, limits, 4)
@@ -164,7 +164,7 @@ def reasoning_first(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("11_choosing", "Which tasks fall first"),
 )
-def plain_is_robust(results: Results, limits: Thresholds) -> Verdict:
+def plain_is_robust(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 28."""
     gaps = {bits: _gap(results, limits, bits) for bits in LOW_BITS}
     figure = "arithmetic loses more by (points) " + ", ".join(
@@ -184,7 +184,7 @@ def plain_is_robust(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("08_qat", "What is claimed"),
 )
-def larger_is_better(results: Results, limits: Thresholds) -> Verdict:
+def larger_is_better(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 29."""
     names = pockets(results)
     small, large = names[0], names[-1]
@@ -211,7 +211,7 @@ def larger_is_better(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("11_choosing", "A larger model in fewer bits"),
 )
-def larger_at_four_bits(results: Results, limits: Thresholds) -> Verdict:
+def larger_at_four_bits(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 30."""
     ahead: dict[str, float] = {}
     for small, large in combinations(pockets(results), 2):
@@ -243,7 +243,7 @@ def larger_at_four_bits(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("04_post_training_quantization", "A real task: the sentiment of movie reviews"),
 )
-def four_bits_cost(results: Results, limits: Thresholds) -> Verdict:
+def four_bits_cost(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 37."""
     before = value(results, "sentiment", "accuracy", scheme="float32")
     after = value(results, "sentiment", "accuracy", scheme="INT4 g64 asym")
@@ -262,7 +262,7 @@ def four_bits_cost(results: Results, limits: Thresholds) -> Verdict:
     return judge(figure, list(inside.values()), f"it is counted by {' or '.join(right)}")
 
 
-def _by_bits(figure: str, gaps: dict[int, float], limits: Thresholds) -> Verdict:
+def _by_bits(figure: str, gaps: dict[int, float], limits: Thresholds) -> ClaimVerdict:
     enough = [bits for bits, gap in gaps.items() if gap >= limits.GAIN]
     return judge(
         figure,

@@ -7,8 +7,8 @@ from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
-    Verdict,
     judge,
     percent,
     perplexity_kept,
@@ -37,7 +37,7 @@ OTHERS = ("FP32", "BF16", "INT8")
     ),
     shown=Link("11_choosing", "Batches"),
 )
-def headline(results: Results, limits: Thresholds) -> Verdict:
+def headline(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 5."""
     levels = {"INT8": smollm(results, "rtn", 8, None), "INT4": smollm(results, "gptq", 4)}
     figures, whole, half = [], [], []
@@ -59,11 +59,13 @@ def headline(results: Results, limits: Thresholds) -> Verdict:
         )
     figure = "; ".join(figures)
     if any(whole):
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     some = [precision for precision, good in half if good]
     if some:
-        return Verdict(WHEN, figure, f"it is {' or '.join(some)} at batch 1, not all three at once")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(
+            WHEN, figure, f"it is {' or '.join(some)} at batch 1, not all three at once"
+        )
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -77,7 +79,7 @@ def headline(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("11_choosing", "Batches"),
 )
-def throughput(results: Results, limits: Thresholds) -> Verdict:
+def throughput(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 26."""
     leads = {
         tokens: _layer(results, "INT4", tokens)
@@ -102,7 +104,7 @@ def throughput(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "TensorRT: nodes and an engine"),
 )
-def tensorrt(results: Results, limits: Thresholds) -> Verdict:
+def tensorrt(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 33."""
     known = results["published"]["tensorrt"]["rows"]
     times = {row["against"]: row["times"] for row in known}
@@ -136,7 +138,7 @@ def tensorrt(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "OpenVINO against torch"),
 )
-def openvino(results: Results, limits: Thresholds) -> Verdict:
+def openvino(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 34."""
     speeds = {
         precision: value(results, "tools", "tokens_per_second", what="speed", tool="openvino",
@@ -173,7 +175,7 @@ def openvino(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("10_memory_and_hardware", "Bandwidth bounds speed"),
 )
-def cpu_alone(results: Results, limits: Thresholds) -> Verdict:
+def cpu_alone(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 38."""
     cards = [device for device in DEVICES.values() if device.kind == "consumer GPU"]
     laptops = [device for name, device in DEVICES.items() if name.startswith("laptop")]

@@ -10,9 +10,9 @@ from qlearn.course.claims.common import (
     HOLDS,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
     Row,
-    Verdict,
     judge,
     percent,
     rows,
@@ -36,7 +36,7 @@ BITSANDBYTES = "transformers and bitsandbytes"
     ),
     shown=Link("12_toolbox", "The article's snippet"),
 )
-def the_snippet(results: Results, limits: Thresholds) -> Verdict:
+def the_snippet(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 13."""
     calls = {
         form: rows(results, "tools", what="article call", form=form)[0]
@@ -67,7 +67,7 @@ def the_snippet(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "What is old, and what came after"),
 )
-def auto_gptq(results: Results, limits: Thresholds) -> Verdict:
+def auto_gptq(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 14."""
     return _package(results, limits, "auto-gptq", "")
 
@@ -83,7 +83,7 @@ def auto_gptq(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "What is old, and what came after"),
 )
-def go_to_tool(results: Results, limits: Thresholds) -> Verdict:
+def go_to_tool(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 32."""
     ours = value(results, "libraries", "perplexity", method="gptq", scheme="INT4 g64 asym")
     others = [
@@ -106,7 +106,7 @@ def go_to_tool(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("11_choosing", "Your own task"),
 )
-def own_benchmark(results: Results, limits: Thresholds) -> Verdict:
+def own_benchmark(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 18: the same questions to both, so their difference has an error of its own."""
     full, codes = (rows(results, "harness", precision=name)[0] for name in ("FP32", "INT4 RTN"))
     gap, error = codes["difference"], codes["difference_standard_error"]
@@ -115,11 +115,11 @@ def own_benchmark(results: Results, limits: Thresholds) -> Verdict:
         f"{100 * gap:+.1f} points, standard error {100 * error:.1f}, {codes['questions']} questions"
     )
     if gap and abs(gap) >= limits.STANDARD_ERRORS * error:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if gap:
         more = ceil((limits.STANDARD_ERRORS * error / gap) ** 2)
-        return Verdict(WHEN, figure, f"there are {more} times as many questions")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, f"there are {more} times as many questions")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -133,7 +133,7 @@ def own_benchmark(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("13_deploy_and_monitor", "Faults, planted and caught"),
 )
-def alerts(results: Results, limits: Thresholds) -> Verdict:
+def alerts(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 19."""
     row = rows(results, "tools", what="canary")[0]
     found, false = row["found"] / row["broken"], row["false_alarms"] / row["healthy"]
@@ -142,10 +142,10 @@ def alerts(results: Results, limits: Thresholds) -> Verdict:
         f"alarms in {row['healthy']} healthy runs of {row['questions']} questions"
     )
     if found == 1 and not false:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if found >= limits.CANARY_FOUND and false < 1 - limits.CANARY_FOUND:
-        return Verdict(WHEN, figure, "a missed one or a false alarm is acceptable")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, "a missed one or a false alarm is acceptable")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -159,7 +159,7 @@ def alerts(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "The fewest statements"),
 )
-def easiest_start(results: Results, limits: Thresholds) -> Verdict:
+def easiest_start(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 31."""
     starts = {row["tool"]: row for row in rows(results, "tools", what="start")}
     ours = starts[BITSANDBYTES]
@@ -173,11 +173,11 @@ def easiest_start(results: Results, limits: Thresholds) -> Verdict:
         f"{name} {count}" for name, count in others.items()
     )
     if not ours["runs"]:
-        return Verdict(WRONG, figure)
+        return ClaimVerdict(WRONG, figure)
     shorter = [name for name, count in others.items() if count < ours["statements"]]
     if shorter:
-        return Verdict(WHEN, figure, f"{' and '.join(shorter)} are left out, which need fewer")
-    return Verdict(HOLDS, figure)
+        return ClaimVerdict(WHEN, figure, f"{' and '.join(shorter)} are left out, which need fewer")
+    return ClaimVerdict(HOLDS, figure)
 
 
 @claim(
@@ -191,7 +191,7 @@ def easiest_start(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("12_toolbox", "Loading what is quantized already"),
 )
-def pre_quantized(results: Results, limits: Thresholds) -> Verdict:
+def pre_quantized(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 39."""
     loads = rows(results, "tools", what="load")
     good = [row["loads"] and _much_faster(row, limits) for row in loads]
@@ -216,7 +216,7 @@ def pre_quantized(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("02_affine_quantization", "Idempotence"),
 )
-def not_reversible(results: Results, limits: Thresholds) -> Verdict:
+def not_reversible(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 40."""
     cases = rows(results, "tools", what="round trip")
     figure = (
@@ -228,17 +228,17 @@ def not_reversible(results: Results, limits: Thresholds) -> Verdict:
     return judge(figure, lost, "the weights did not lie on the grid before")
 
 
-def _package(results: Results, limits: Thresholds, name: str, more: str) -> Verdict:
+def _package(results: Results, limits: Thresholds, name: str, more: str) -> ClaimVerdict:
     row = rows(results, "tools", what="package", name=name)[0]
     age = (date.fromisoformat(row["checked"]) - date.fromisoformat(row["released"])).days / YEAR
     works = row["installs"] and row["imports"]
     state = "imports" if works else "does not import" if row["installs"] else "does not install"
     figure = f"{name} {row['version']} of {row['released'][:4]}, {age:.1f} years old, {state}{more}"
     if works and age <= limits.RECENT_YEARS:
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if works:
-        return Verdict(WHEN, figure, "models and versions of that year are meant")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, "models and versions of that year are meant")
+    return ClaimVerdict(WRONG, figure)
 
 
 def _much_faster(row: Row, limits: Thresholds) -> bool:

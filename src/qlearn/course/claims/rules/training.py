@@ -11,8 +11,8 @@ from qlearn.course.claims.common import (
     PLAIN,
     WHEN,
     WRONG,
+    ClaimVerdict,
     Results,
-    Verdict,
     judge,
     rows,
     value,
@@ -33,7 +33,7 @@ from qlearn.course.claims.thresholds import Thresholds
     ),
     shown=Link("08_qat", "When it is worth it"),
 )
-def training_beats_rounding(results: Results, limits: Thresholds) -> Verdict:
+def training_beats_rounding(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 8."""
     models = sorted({row["model"] for row in rows(results, "qat")})
     gains = {
@@ -45,10 +45,10 @@ def training_beats_rounding(results: Results, limits: Thresholds) -> Verdict:
     )
     enough = [bits for bits, gain in gains.items() if gain >= limits.GAIN]
     if len(enough) == len(gains) and gains[2] == max(gains.values()):
-        return Verdict(HOLDS, figure)
+        return ClaimVerdict(HOLDS, figure)
     if enough:
-        return Verdict(WHEN, figure, f"weights have {' or '.join(map(str, enough))} bits")
-    return Verdict(WRONG, figure)
+        return ClaimVerdict(WHEN, figure, f"weights have {' or '.join(map(str, enough))} bits")
+    return ClaimVerdict(WRONG, figure)
 
 
 @claim(
@@ -62,7 +62,7 @@ def training_beats_rounding(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("09_qlora", "QLoRA for real"),
 )
-def base_and_adapters(results: Results, limits: Thresholds) -> Verdict:
+def base_and_adapters(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 9."""
     base = value(results, "tools", "bits", what="qlora tensor", tensor="base")
     adapter = value(results, "tools", "bits", what="qlora tensor", tensor="adapter")
@@ -70,10 +70,10 @@ def base_and_adapters(results: Results, limits: Thresholds) -> Verdict:
     low, high = limits.NF4_BITS
     figure = f"base {base:.3f} bits a weight ({megabytes:.0f} MB in all), adapters {adapter} bits"
     if not low <= base <= high:
-        return Verdict(WRONG, figure)
+        return ClaimVerdict(WRONG, figure)
     if adapter == limits.ADAPTER_BITS:
-        return Verdict(HOLDS, figure)
-    return Verdict(WHEN, figure, f"16 bits are asked for; peft keeps adapters in {adapter}")
+        return ClaimVerdict(HOLDS, figure)
+    return ClaimVerdict(WHEN, figure, f"16 bits are asked for; peft keeps adapters in {adapter}")
 
 
 @claim(
@@ -87,7 +87,7 @@ def base_and_adapters(results: Results, limits: Thresholds) -> Verdict:
     ),
     shown=Link("09_qlora", "Codes have no gradient"),
 )
-def fine_tuning(results: Results, limits: Thresholds) -> Verdict:
+def fine_tuning(results: Results, limits: Thresholds) -> ClaimVerdict:
     """Claim 35."""
     refused = value(results, "tools", "refuses", what="gradient", tensor="codes")
     runs = rows(results, "qlora", method="QLoRA")
