@@ -6,13 +6,13 @@ import random
 
 import pytest
 import torch
+from textbook_cusum import normal_threshold, siegmund
 
 from qlearn.serve.monitor.charts.chart import (
     LEAST_THRESHOLD,
     WINSOR,
     Cusum,
     design,
-    normal_threshold,
 )
 from qlearn.serve.monitor.charts.cumulative_sums import (
     Empirical,
@@ -20,7 +20,6 @@ from qlearn.serve.monitor.charts.cumulative_sums import (
     cusum,
     first_alarm,
     normal,
-    siegmund,
 )
 from qlearn.serve.monitor.misses import MissCusum, design_misses, rate_bound, run_length
 

@@ -27,7 +27,6 @@ from qlearn.numerics.refuse import check_positive
 from qlearn.serve.monitor.charts.cumulative_sums import (
     Empirical,
     average_run_length,
-    normal,
 )
 
 WINSOR = 3.0  # deviations above the allowance that one value counts at the most
@@ -141,21 +140,6 @@ def design(sample: Tensor, shift: float, one_false_alarm_in: float = 10_000) -> 
         middle = (low + high) / 2
         low, high = (low, middle) if keeps(middle) else (middle, high)
     return Cusum(allowance, high, sample)
-
-
-def normal_threshold(shift: float, one_false_alarm_in: float = 10_000) -> float:
-    """The threshold for normal values, as in the textbooks; to see what real prompts cost.
-
-    >>> round(normal_threshold(shift=1.0, one_false_alarm_in=930), 1)
-    5.0
-    """
-    check_positive(shift=shift, one_false_alarm_in=one_false_alarm_in)
-    low, high = 0.0, _HIGHEST
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        enough = float(average_run_length(normal(), shift / 2, middle)) >= one_false_alarm_in
-        low, high = (low, middle) if enough else (middle, high)
-    return high
 
 
 def _worst(sample: Tensor, allowance: float, unseen: float) -> Empirical:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import expm1, inf
+from math import inf
 
 import torch
 from torch import Tensor
@@ -88,23 +88,6 @@ def average_run_length(
     length = solution[..., 0, 0]
     lost = (trouble != 0) | ~torch.isfinite(length) | (length < 1) | (length > _LONGEST)
     return torch.where(lost, inf, length)
-
-
-def siegmund(allowance: float, threshold: float, mean: float = 0.0) -> float:
-    """The mean run length by a formula, for normal values of deviation 1.
-
-    ``(exp(2 d b) - 2 d b - 1) / (2 d^2)`` with ``d = k - mean`` and ``b = h + 1.166`` (Siegmund,
-    *Sequential Analysis*, 1985, 10.5). Within some per cent of the Markov chain, and it shows what
-    matters: between false alarms the time grows exponentially in ``h``, the delay only linearly.
-
-    >>> round(siegmund(0.5, 5.0)), round(siegmund(0.5, 5.0, mean=1.0), 1)
-    (938, 10.3)
-    """
-    drift, height = allowance - mean, threshold + 1.166
-    if abs(drift) < 1e-6:
-        return height**2
-    power = 2 * drift * height
-    return inf if power > 700 else (expm1(power) - power) / (2 * drift**2)
 
 
 def normal(mean: float = 0.0) -> Distribution:
