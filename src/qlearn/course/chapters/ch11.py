@@ -1,4 +1,4 @@
-"""Quality against size on axes that fit every model and measure, for an explorer that moves fast.
+"""Chapter 11: quality against size, on axes that fit every model and every measure.
 
 Size is the share of the float32 model's bytes. Loss stands on one logarithmic axis: the KL
 divergence in nats, the rise of the perplexity over the original's (0.1 is ten percent), or the
@@ -16,6 +16,8 @@ from qlearn.teach.look import PALETTE, base_layout
 
 with needs("course"):
     import plotly.graph_objects as go
+
+__all__ = ["FAMILIES", "MEASURES", "loss_above", "shares_figure", "shares_sentence"]
 
 # What is drawn alike: name -> (methods, colour, marker).
 FAMILIES: dict[str, tuple[tuple[str, ...], str, str]] = {

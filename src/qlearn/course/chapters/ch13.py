@@ -1,4 +1,4 @@
-"""Versions to try a monitor on: a healthy one, and three that went wrong as versions do.
+"""Chapter 13: versions to try a monitor on, a healthy one and three that went wrong.
 
 Each is a folder that a server loads without a complaint: that is what makes them dangerous.
 """
@@ -17,6 +17,8 @@ from qlearn.convert.model import quantize_model
 from qlearn.models.layers.copies import dequantize_model
 from qlearn.models.load import load_model, load_tokenizer, quiet
 from qlearn.numerics.scheme import QuantScheme
+
+__all__ = ["FAULTS", "save_faults", "save_healthy"]
 
 BLOCK = 32  # weights a scale: the pocket models' rows are not whole numbers of 64
 HEALTHY = "nf4"
