@@ -49,7 +49,7 @@ class Progress:
         self.expected = {}  # group: seconds
         self.total = self.done = 0
         self.begun = self.said = time.monotonic()
-        self.processes = max(1, len(config.option.tx or []))
+        self.processes = max(1, len(getattr(config.option, "tx", None) or []))
 
     def plan(self, nodeids):
         """Take the collected tests; give the lines that say what is coming."""
