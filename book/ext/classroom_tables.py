@@ -2,7 +2,7 @@
 
 ``{objectives}``, ``{questions}``, ``{grading-speed}``, ``{mutants}`` and ``{attacks}``. Nothing in
 their tables is typed by hand: objectives and questions come from the package, the others from
-``src/qlearn/measure/results``: ``classroom.json`` (``make grade-demo``), ``graders.json`` and
+``src/qlearn/measure/results/course``: ``classroom.json`` (``make grade-demo``), ``graders.json`` and
 ``attacks.json``, whose command writes it only where every score was the one that is due.
 """
 
@@ -192,7 +192,7 @@ class Mutants(Directive):
         counts = table(("Assignment", "Questions", "Mutants", "Caught", "Share"), mutants(results))
         said = paragraph(
             "Accepted, and why each of them is right or near enough (the changes themselves are in "
-            "`src/qlearn/measure/results/graders.json`):"
+            "`src/qlearn/measure/results/course/graders.json`):"
         )
         return [counts, said, table(("Question", "Accepted", "Why"), accepted(results))]
 

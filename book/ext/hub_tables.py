@@ -1,6 +1,6 @@
 """Sphinx directives of the page on JupyterHub: ``{hub-memory}`` and ``{hub-walk}``.
 
-Their numbers come from ``src/qlearn/measure/results/hub.json``, which ``tests/benchmarks/hub.py``
+Their numbers come from ``measure/results/tools/hub.json``, which ``tests/benchmarks/hub.py``
 writes after a walk through all steps of a class, and from ``chapters.json``.
 """
 

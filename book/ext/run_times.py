@@ -1,6 +1,6 @@
 """Sphinx directive ``{run-times}``: each chapter's run time and memory, as last measured.
 
-Nothing in the table is typed by hand: it is read from ``src/qlearn/measure/results/chapters.json``
+Nothing in the table is typed by hand: it is read from ``measure/results/course/chapters.json``
 while the site is built. A missing or damaged file is an error of the build.
 """
 
