@@ -2,8 +2,8 @@
 
 ``{objectives}``, ``{questions}``, ``{grading-speed}``, ``{mutants}`` and ``{attacks}``. Nothing in
 their tables is typed by hand: objectives and questions come from the package, the others from
-``src/qlearn/measure/results/course``: ``classroom.json`` (``make grade-demo``), ``graders.json`` and
-``attacks.json``, whose command writes it only where every score was the one that is due.
+``src/qlearn/measure/results/course``: ``classroom.json`` (``make grade-demo``), ``graders.json``
+and ``attacks.json``, whose command writes it only where every score was the one that is due.
 """
 
 from __future__ import annotations
