@@ -147,8 +147,12 @@ class Visit:
             " document.documentElement.dataset.theme = t; }",
             theme,
         )
+        # Until the colours have stopped changing: a busy machine draws late.
         self.page.evaluate(
-            "() => new Promise((r) => requestAnimationFrame(() => setTimeout(r, 60)))"
+            "async () => { const frame = () => new Promise((r) => requestAnimationFrame(r));"
+            " await frame(); await frame();"
+            " await Promise.allSettled(document.getAnimations().map((a) => a.finished));"
+            " await frame(); }"
         )
 
 
