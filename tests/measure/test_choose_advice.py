@@ -101,7 +101,7 @@ def test_the_reasons_name_figures_and_evidence():
     found = choose(5.2, task="chat")
     memory, loss, speed, cache = found.reasons
     whole = estimate_memory(SEVEN, found.level.bits_per_weight, kv_bits=8.5)
-    assert f"{whole.total / 1e9:.2f} GB" in memory and "qlearn.measure.memory.inference" in memory
+    assert f"{whole.total / 1e9:.2f} GB" in memory and "qlearn.measure.memory" in memory
     assert "2.0% expected" in loss and "a test" in loss and "within the 5%" in loss
     assert "8 bits 2.00, 4 bits 4.00" in speed and "a test at 1 token" in speed
     assert "in 16 bits all would take" in cache
@@ -120,7 +120,7 @@ def test_it_shows_itself():
     )
     assert repr(found).count("\n- ") == len(found.reasons) + len(found.alternatives)
     html = found._repr_html_()
-    assert html.count("<tr>") == 1 + 5 and "<th scope='col'>GB</th>" in html
+    assert html.count("<tr>") == 1 + 5 and '<th scope="col">GB</th>' in html
     odd = choose(12, Architecture("<b>&", 32, 4096, 11_008, 32, 32))
     assert "<b>&" not in odd._repr_html_() and "&lt;b&gt;&amp;" in odd._repr_html_()
 
