@@ -5,11 +5,17 @@ No test may lean on the hub, so it is switched off before anything imports it.
 
 import importlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# torch.compile keeps its kernels, and does not tell those of one instruction set from another's: an
+# AVX2 kernel that runs as AVX-512 writes beyond its buffers.
+if "ATEN_CPU_CAPABILITY" in os.environ:
+    own = f"torchinductor-{os.environ['ATEN_CPU_CAPABILITY']}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), own)))
 
 
 @pytest.fixture(scope="session")
