@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -89,3 +90,39 @@ def test_a_notebook_imports_public_names_alone(path):
         public = set(getattr(import_module(module), "__all__", ()))
         inside = {one.name for one in iter_modules(getattr(import_module(module), "__path__", []))}
         assert set(names) <= public | (inside & {"figures", "results"}), (module, names)
+
+
+def leads_somewhere(reference):
+    """Whether a dotted name is a module of the package, or something in one."""
+    parts = reference.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:count]))
+        except ImportError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_names_that_docstrings_and_pages_give_are_there():
+    """The site leads a reference that it does not know to no place, and says nothing."""
+    assert leads_somewhere("qlearn.numerics.affine.quantize")
+    assert not leads_somewhere("qlearn.numerics.affine.no_such_name")
+    known = {"qlearn.py": "a file that would be in the way", "qlearn.capstone_board": "a launcher"}
+    lost, seen = [], set()
+    for folder in ("src", "tools", "book", "tests", "notebooks", "."):
+        pattern = "*" if folder == "." else "**/*"
+        for path in sorted((ROOT / folder).glob(pattern)):
+            if path.suffix not in (".py", ".md", ".ipynb") or "release" in path.parts:
+                continue
+            text = path.read_text(encoding="utf-8")
+            for name in set(re.findall(r"(?:`~?|-m )(qlearn(?:\.\w+)+)", text)) - known.keys():
+                seen.add(name)
+                if not leads_somewhere(name):
+                    lost.append((path.relative_to(ROOT).as_posix(), name))
+    assert len(seen) > 80
+    assert lost == []
