@@ -1,7 +1,7 @@
 """Sphinx directive ``{room} qlearn.numerics``: what is public in a room, from its own docstrings.
 
-The names are those of the room's ``__all__``, in the order of their modules, so no page can forget
-one. A reference to a name of the package leads to its entry, under whichever path it is written.
+The names are those of the room's ``__all__``, so no page can forget one. A reference to a name of
+the package leads to its entry, under whichever path it is written.
 """
 
 from __future__ import annotations

@@ -15,16 +15,9 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from qlearn.course.notebooks.structure import MAX_MEMORY, MAX_SECONDS
+from qlearn.measure.results import FOLDER
 
-RESULTS = (
-    Path(__file__).parents[2]
-    / "src"
-    / "qlearn"
-    / "measure"
-    / "results"
-    / "course"
-    / "chapters.json"
-)
+RESULTS = FOLDER / "course" / "chapters.json"
 HEADINGS = ("Chapter", "Seconds", "Limit, seconds", "Memory, GB", "Limit, GB")
 ORIGIN = ("command", "commit", "modified", "date", "cpu", "cores")
 FIELDS = {"notebook": str, "title": str, "seconds": int | float, "memory_bytes": int}
